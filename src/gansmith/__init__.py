@@ -1,0 +1,60 @@
+"""gansmith: train, measure and use generative adversarial networks.
+
+    import gansmith
+
+    run = gansmith.train("digits", minutes=2)
+    model = gansmith.load(run.folder)
+    gansmith.save_images(gansmith.sample(model, 64, seed=0), "digits.png")
+
+Names are loaded when they are first used: `import gansmith` and `gansmith.recipes` do not import torch.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+__version__ = "0.1.0"
+
+if TYPE_CHECKING:
+    from gansmith import recipes
+    from gansmith.data import open_data
+    from gansmith.errors import GansmithError
+    from gansmith.images import save_animation, save_images
+    from gansmith.models import Model, interpolate, load, sample, save_pretrained
+    from gansmith.recipe import Recipe
+    from gansmith.training.classify import train_classifier
+    from gansmith.training.run import Run, train
+
+_HOMES = {
+    "GansmithError": "gansmith.errors",
+    "Model": "gansmith.models",
+    "Recipe": "gansmith.recipe",
+    "Run": "gansmith.training.run",
+    "interpolate": "gansmith.models",
+    "load": "gansmith.models",
+    "open_data": "gansmith.data",
+    "sample": "gansmith.models",
+    "save_animation": "gansmith.images",
+    "save_images": "gansmith.images",
+    "save_pretrained": "gansmith.models",
+    "train": "gansmith.training.run",
+    "train_classifier": "gansmith.training.classify",
+}
+
+__all__ = [
+    "GansmithError", "Model", "Recipe", "Run", "interpolate", "load", "open_data", "recipes", "sample",
+    "save_animation", "save_images", "save_pretrained", "train", "train_classifier",
+]  # fmt: skip
+
+
+def __getattr__(name: str) -> Any:
+    if name == "recipes":
+        return importlib.import_module("gansmith.recipes")
+    if name not in _HOMES:
+        raise AttributeError(f"module 'gansmith' has no attribute {name!r}")
+    return getattr(importlib.import_module(_HOMES[name]), name)
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *__all__])

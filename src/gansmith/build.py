@@ -1,0 +1,62 @@
+"""Names into objects: networks and optimisers of a recipe. Every builder also accepts the user's own object."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+
+import torch
+from torch import nn
+from torch.nn import Parameter
+from torch.optim import Optimizer
+
+from gansmith import runtime
+from gansmith.networks import DISCRIMINATORS, GENERATORS
+from gansmith.recipe import SGD, Adam, Recipe, RMSprop, Settings
+
+
+def build_generator(recipe: Recipe, seed: int = 0, device: torch.device | str = "cpu") -> nn.Module:
+    """Return the recipe's generator with weights drawn from `seed`: (latents, labels) -> samples.
+
+    Its attribute `latent_dim` says how many latents a sample takes.
+    """
+    return _build(lambda: GENERATORS[recipe.generator.family](recipe.generator, recipe.size, recipe.channels),
+                  device, seed, "generator")  # fmt: skip
+
+
+def build_discriminator(recipe: Recipe, seed: int = 0, device: torch.device | str = "cpu") -> nn.Module:
+    """Return the recipe's discriminator with weights drawn from `seed`: (samples, labels) -> (N,) logits."""
+    settings = recipe.discriminator
+    return _build(lambda: DISCRIMINATORS[settings.family](settings, recipe.size, recipe.channels),
+                  device, seed, "discriminator")  # fmt: skip
+
+
+def _build(make: Callable[[], nn.Module], device: torch.device | str, seed: int, role: str) -> nn.Module:
+    """Weights are drawn on the CPU, the same for every device; the caller's random state is left as it was."""
+    if torch.device(device).type == "meta":
+        with torch.device("meta"):
+            return make()
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(runtime.seed_of(seed, "weights", role))
+        module = make()
+    return module.to(device=device, memory_format=torch.channels_last)
+
+
+def build_optimizer(settings: Settings, parameters: Iterable[Parameter]) -> Optimizer:
+    """Return the torch optimiser that the settings describe."""
+    match settings:
+        case Adam():
+            betas = (settings.beta1, settings.beta2)
+            return torch.optim.Adam(parameters, settings.learning_rate, betas, settings.epsilon, foreach=True)
+        case RMSprop():
+            return torch.optim.RMSprop(
+                parameters, settings.learning_rate, settings.alpha, settings.epsilon, foreach=True
+            )
+        case SGD():
+            return torch.optim.SGD(parameters, settings.learning_rate, settings.momentum, foreach=True)
+        case _:
+            raise TypeError(f"{type(settings).__name__} describes no optimiser; there are Adam, RMSprop and SGD")
+
+
+def num_parameters(module: nn.Module) -> int:
+    """Return how many trainable numbers the module has."""
+    return sum(parameter.numel() for parameter in module.parameters())

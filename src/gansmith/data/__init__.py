@@ -1,0 +1,11 @@
+"""Real data: sources (folder, zip, embedded digits, Python objects), decoded once, indexed by whole batches.
+
+`open_data` is the way in; `facts_of` looks at a source without decoding it all.
+"""
+
+from gansmith.data.cache import DataSet, open_data
+from gansmith.data.inspection import DataFacts, facts_of
+from gansmith.data.order import Batch, Order, TrainingData
+from gansmith.data.sources import Source, open_source
+
+__all__ = ["Batch", "DataFacts", "DataSet", "Order", "Source", "TrainingData", "facts_of", "open_data", "open_source"]

@@ -1,0 +1,91 @@
+"""Adversarial losses: named pairs of functions from logits to one value per sample, never reduced here.
+
+`d` is what the discriminator minimises, `g` what the generator minimises. Reduction and penalties are the step's.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from torch import Tensor
+from torch.nn.functional import relu, softplus
+
+PairLoss = Callable[[Tensor, Tensor], Tensor]
+
+
+@dataclass(frozen=True)
+class AdversarialLoss:
+    """How two players are scored.
+
+    Attributes:
+        d: (real_logits, fake_logits), each (N,) float32 -> (N,) float32, the discriminator's loss per pair.
+        g: (real_logits, fake_logits) -> (N,) float32, the generator's loss per fake. `real_logits` is only used where
+            `needs_real_in_g`; elsewhere any tensor may be passed.
+        needs_real_in_g: the generator's loss compares with real images; their logits are taken without a graph.
+
+    """
+
+    d: PairLoss
+    g: PairLoss
+    needs_real_in_g: bool = False
+
+
+def cross_entropy_d(real_logits: Tensor, fake_logits: Tensor) -> Tensor:
+    """-log sigmoid(D(x)) - log(1 - sigmoid(D(G(z)))) (Goodfellow et al. 2014, eq. 1), as softplus."""
+    return softplus(-real_logits) + softplus(fake_logits)
+
+
+def minimax_g(real_logits: Tensor, fake_logits: Tensor) -> Tensor:
+    """log(1 - sigmoid(D(G(z)))): the original saturating generator loss (Goodfellow et al. 2014, eq. 1)."""
+    return -softplus(fake_logits)
+
+
+def non_saturating_g(real_logits: Tensor, fake_logits: Tensor) -> Tensor:
+    """-log sigmoid(D(G(z))) (Goodfellow et al. 2014, section 3)."""
+    return softplus(-fake_logits)
+
+
+def least_squares_d(real_logits: Tensor, fake_logits: Tensor) -> Tensor:
+    """((D(x) - 1)^2 + D(G(z))^2) / 2 (Mao et al. 2017, eq. 9: a = 0, b = c = 1)."""
+    return 0.5 * ((real_logits - 1).square() + fake_logits.square())
+
+
+def least_squares_g(real_logits: Tensor, fake_logits: Tensor) -> Tensor:
+    """(D(G(z)) - 1)^2 / 2 (Mao et al. 2017, eq. 9)."""
+    return 0.5 * (fake_logits - 1).square()
+
+
+def wasserstein_d(real_logits: Tensor, fake_logits: Tensor) -> Tensor:
+    """D(G(z)) - D(x) (Arjovsky et al. 2017, eq. 2 negated); D must be kept Lipschitz by other means."""
+    return fake_logits - real_logits
+
+
+def negated_logits_g(real_logits: Tensor, fake_logits: Tensor) -> Tensor:
+    """-D(G(z)): the generator loss of Wasserstein (Arjovsky et al. 2017) and of hinge (Lim & Ye 2017)."""
+    return -fake_logits
+
+
+def hinge_d(real_logits: Tensor, fake_logits: Tensor) -> Tensor:
+    """max(0, 1 - D(x)) + max(0, 1 + D(G(z))) (Lim & Ye 2017; Miyato et al. 2018, eq. 17)."""
+    return relu(1 - real_logits) + relu(1 + fake_logits)
+
+
+def relativistic_d(real_logits: Tensor, fake_logits: Tensor) -> Tensor:
+    """softplus(-(D(x) - D(G(z)))) for pairs (Jolicoeur-Martineau 2019; Huang et al. 2024, eq. 1)."""
+    return softplus(fake_logits - real_logits)
+
+
+def relativistic_g(real_logits: Tensor, fake_logits: Tensor) -> Tensor:
+    """softplus(-(D(G(z)) - D(x))) for pairs (Huang et al. 2024, eq. 1)."""
+    return softplus(real_logits - fake_logits)
+
+
+LOSSES: dict[str, AdversarialLoss] = {
+    "minimax": AdversarialLoss(cross_entropy_d, minimax_g),
+    "non_saturating": AdversarialLoss(cross_entropy_d, non_saturating_g),
+    "least_squares": AdversarialLoss(least_squares_d, least_squares_g),
+    "wasserstein": AdversarialLoss(wasserstein_d, negated_logits_g),
+    "hinge": AdversarialLoss(hinge_d, negated_logits_g),
+    "relativistic": AdversarialLoss(relativistic_d, relativistic_g, needs_real_in_g=True),
+}

@@ -1,0 +1,164 @@
+"""A trained generator with its recipe, from a run, a checkpoint or a saved model folder; and saving one.
+
+A saved model folder holds `model.safetensors` and `config.json`: enough to sample, nothing of training.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+import safetensors.torch
+from pydantic import ValidationError
+from safetensors import SafetensorError
+from torch import Tensor, nn
+
+from gansmith import __version__, runtime, sampling
+from gansmith.build import build_generator
+from gansmith.checkpoint import Checkpoint, copy_tensors, read_checkpoint, read_newest, write_synced
+from gansmith.errors import CheckpointError
+from gansmith.recipe import Recipe
+
+FORMAT = 1
+GENERATOR = "generator"
+log = logging.getLogger("gansmith")
+
+
+@dataclass(frozen=True)
+class Model:
+    """A generator and what it was trained by.
+
+    Attributes:
+        generator: (latents, labels) -> samples, in eval mode.
+        recipe: the method.
+        images_seen: real images its training had seen.
+
+    """
+
+    generator: nn.Module
+    recipe: Recipe
+    images_seen: int
+
+
+def sample(model: Model | str | os.PathLike[str], count: int = 64, seed: int = 0) -> Tensor:
+    """Return (count, C, H, W) float32 samples in [-1, 1] on the CPU; sample i is a function of (seed, i).
+
+    Args:
+        model: loaded, or the path of a run, checkpoint or saved model.
+        count: at least 1.
+        seed: 0 or more.
+
+    Raises:
+        CheckpointError: there is no usable model at the path.
+
+    """
+    return sampling.sample(_loaded(model).generator, count, seed)
+
+
+def interpolate(
+    model: Model | str | os.PathLike[str], count: int = 16, num_frames: int = 96, num_stops: int = 4, seed: int = 0
+) -> list[Tensor]:
+    """Return the frames of a looping walk between latents; see `sampling.interpolate` for the arguments.
+
+    Raises:
+        CheckpointError: there is no usable model at the path.
+
+    """
+    return sampling.interpolate(_loaded(model).generator, count, num_frames, num_stops, seed)
+
+
+def _loaded(model: Model | str | os.PathLike[str]) -> Model:
+    return model if isinstance(model, Model) else load(model)
+
+
+def load(path: str | os.PathLike[str], raw: bool = False, device: str = "cpu") -> Model:
+    """Return the model in a run folder (its newest whole checkpoint), a checkpoint, or a saved model folder.
+
+    Args:
+        path: of any of the three.
+        raw: the weights as trained instead of their average; not in a saved model folder.
+        device: "cpu", "cuda", "auto".
+
+    Raises:
+        CheckpointError: there is none of them, or it is damaged or does not fit its recipe.
+
+    """
+    path = Path(path)
+    if (path / "config.json").exists():
+        if raw:
+            raise CheckpointError(
+                f"{path}: a saved model holds the averaged weights only; --raw needs a run or checkpoint"
+            )
+        return _load_saved(path, device)
+    return _from_checkpoint(find_checkpoint(path), raw, device)
+
+
+def find_checkpoint(path: Path) -> Checkpoint:
+    """Return the checkpoint at `path`, or the newest whole one of the run there; damaged ones are logged by name.
+
+    Raises:
+        CheckpointError: there is none.
+
+    """
+    if (path / "config.yaml").exists() or (path / "checkpoints").is_dir():
+        checkpoint, passed_over = read_newest(path / "checkpoints")
+        for reason in passed_over:
+            log.warning("%s; using an earlier one", reason)
+        if checkpoint is None:
+            raise CheckpointError(f"{path}: this run has no checkpoint yet")
+        return checkpoint
+    if not path.exists():
+        raise CheckpointError(f"{path}: no such run folder, checkpoint or saved model")
+    return read_checkpoint(path)
+
+
+def _from_checkpoint(checkpoint: Checkpoint, raw: bool, device: str) -> Model:
+    file = "modules.safetensors" if raw else "ema.safetensors"
+    prefix = f"{GENERATOR}/"
+    found = {k.removeprefix(prefix): v for k, v in checkpoint.tensors[file].items() if k.startswith(prefix)}
+    generator = _filled(checkpoint.recipe, found, checkpoint.path / file, device)
+    return Model(generator, checkpoint.recipe, int(checkpoint.about["images_seen"]))
+
+
+def _filled(recipe: Recipe, found: dict[str, Tensor], path: Path, device: str) -> nn.Module:
+    generator = build_generator(recipe)
+    copy_tensors(generator.state_dict(), found, path)
+    return generator.to(runtime.choose_device(device)).requires_grad_(False).eval()
+
+
+def save_pretrained(model: Model, path: str | os.PathLike[str]) -> Path:
+    """Write `model.safetensors` and `config.json` into a folder, made if need be; return its path."""
+    path = Path(path)
+    path.mkdir(parents=True, exist_ok=True)
+    tensors = {name: tensor.cpu().contiguous() for name, tensor in model.generator.state_dict().items()}
+    content = safetensors.torch.save(tensors)
+    config = {
+        "format": FORMAT,
+        "version": __version__,
+        "images_seen": model.images_seen,
+        "sha256": hashlib.sha256(content).hexdigest(),
+        "recipe": model.recipe.model_dump(mode="json"),
+    }
+    write_synced(path / "model.safetensors", content)
+    write_synced(path / "config.json", json.dumps(config, indent=1).encode())
+    return path
+
+
+def _load_saved(path: Path, device: str) -> Model:
+    try:
+        config = json.loads((path / "config.json").read_bytes())
+        content = (path / "model.safetensors").read_bytes()
+        if config["format"] > FORMAT:
+            raise CheckpointError(f"{path}: written by gansmith {config['version']}; upgrade gansmith to read it")
+        if hashlib.sha256(content).hexdigest() != config["sha256"]:
+            raise CheckpointError(f"{path / 'model.safetensors'}: damaged (its sha256 is not the one recorded)")
+        recipe = Recipe.model_validate(config["recipe"])
+        tensors = safetensors.torch.load(content)
+        images_seen = int(config["images_seen"])
+    except (OSError, ValueError, KeyError, TypeError, ValidationError, SafetensorError) as error:
+        raise CheckpointError(f"{path}: not a readable saved model ({error})") from error
+    return Model(_filled(recipe, tensors, path / "model.safetensors", device), recipe, images_seen)

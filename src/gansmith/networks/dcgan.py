@@ -1,0 +1,106 @@
+"""Deep convolutional GANs (Radford et al. 2016): transposed convolutions up, strided convolutions down.
+
+One family, three published forms: the settings choose the kernel, the stem and the head; the image size decides the
+number of stages (`sizes.stages_of`).
+"""
+
+from __future__ import annotations
+
+from torch import Tensor, nn
+
+from gansmith.layers.blocks import Logit, initialise_normal, leaky_relu
+from gansmith.layers.norm import spectral_norm
+from gansmith.recipe import DCGANDiscriminator, DCGANGenerator
+from gansmith.sizes import Size, Stages, stages_of
+
+WIDEST = 16
+"""A map has at most this many times `width` channels, as in the published 64x64 network."""
+
+
+def _stages(size: Size) -> Stages:
+    stages = stages_of(size)
+    assert stages is not None, f"the recipe let size {size} through"
+    return stages
+
+
+def _widths(width: int, count: int) -> list[int]:
+    """Return `count` channel numbers, smallest first: width, 2 width, 4 width, ... up to 16 width."""
+    return [width * min(2**index, WIDEST) for index in range(count)]
+
+
+def _doubling(before: int, after: int, kernel: int, bias: bool = False) -> nn.ConvTranspose2d:
+    """A transposed convolution that exactly doubles height and width."""
+    padding = (kernel - 1) // 2
+    return nn.ConvTranspose2d(before, after, kernel, 2, padding, output_padding=kernel % 2, bias=bias)
+
+
+class DCGANGeneratorNetwork(nn.Module):
+    """Latents -> base map -> doubled until it is an image.
+
+    Args:
+        settings: width, kernel, stem, head, latent dimension.
+        size: (height, width) of the images; one that `sizes.stages_of` knows.
+        channels: of the images.
+
+    """
+
+    def __init__(self, settings: DCGANGenerator, size: Size, channels: int) -> None:
+        super().__init__()
+        stages = _stages(size)
+        self.latent_dim = settings.latent_dim
+        num_hidden = stages.num_doublings - (settings.head == "transposed") + settings.stem
+        first, *hidden = reversed(_widths(settings.width, num_hidden + 1))
+        self.base_shape = (first, stages.height, stages.width)
+        self.project = nn.Linear(settings.latent_dim, first * stages.height * stages.width, bias=False)
+        layers: list[nn.Module] = [nn.BatchNorm2d(first), leaky_relu()]
+        before = first
+        for index, after in enumerate(hidden):
+            if settings.stem and index == 0:
+                layers.append(nn.ConvTranspose2d(before, after, settings.kernel, 1, settings.kernel // 2, bias=False))
+            else:
+                layers.append(_doubling(before, after, settings.kernel))
+            layers += [nn.BatchNorm2d(after), leaky_relu()]
+            before = after
+        if settings.head == "transposed":
+            layers.append(_doubling(before, channels, settings.kernel))
+        else:
+            layers.append(nn.Conv2d(before, channels, 3, padding=1))
+        self.layers = nn.Sequential(*layers, nn.Tanh())
+        initialise_normal(self)
+
+    def forward(self, latents: Tensor, labels: Tensor | None = None) -> Tensor:
+        """Return (N, C, H, W) in [-1, 1] for latents (N, latent_dim); labels are not used."""
+        images: Tensor = self.layers(self.project(latents).view(-1, *self.base_shape))
+        return images
+
+
+class DCGANDiscriminatorNetwork(nn.Module):
+    """Images -> halved until the base map -> one logit each. Arguments as `DCGANGeneratorNetwork`."""
+
+    def __init__(self, settings: DCGANDiscriminator, size: Size, channels: int) -> None:
+        super().__init__()
+        stages = _stages(size)
+        padding = (settings.kernel - 1) // 2
+        layers: list[nn.Module] = []
+        before = channels
+        for index, after in enumerate(_widths(settings.width, stages.num_doublings)):
+            batch_norm = settings.normalisation == "batch" and index > 0
+            layers.append(nn.Conv2d(before, after, settings.kernel, 2, padding, bias=not batch_norm))
+            if batch_norm:
+                layers.append(nn.BatchNorm2d(after))
+            layers.append(leaky_relu())
+            if settings.dropout:
+                layers.append(nn.Dropout(settings.dropout))
+            before = after
+        self.features = nn.Sequential(*layers, nn.Flatten())
+        self.logit = Logit(before * stages.height * stages.width)
+        initialise_normal(self)
+        if settings.normalisation == "spectral":
+            for layer in self.modules():
+                if isinstance(layer, nn.Conv2d | nn.Linear):
+                    spectral_norm(layer)
+
+    def forward(self, images: Tensor, labels: Tensor | None = None) -> Tensor:
+        """Return (N,) float32 logits for images (N, C, H, W) in [-1, 1]; labels are not used."""
+        logits: Tensor = self.logit(self.features(images))
+        return logits

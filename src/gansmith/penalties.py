@@ -1,0 +1,54 @@
+"""Gradient penalties of the discriminator: one value per sample, in float32 whatever the precision of the rest.
+
+What is not a function of D's gradient (weight decay, weight clipping) does not live here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+Discriminator = Callable[[Tensor, Tensor | None], Tensor]
+Penalty = Callable[[Discriminator, Tensor, Tensor, Tensor | None, torch.Generator], Tensor]
+"""(discriminator, real, fake, labels, rng) -> (N,): real and fake (N, C, *space) float32, labels (N,) or None."""
+
+
+def input_gradients(discriminator: Discriminator, samples: Tensor, labels: Tensor | None) -> Tensor:
+    """Return dD/dx of each sample, (N, C * space) float32, with a graph, so that it can be trained on.
+
+    Args:
+        discriminator: (samples, labels) -> (N,) logits, each of which depends on its own sample alone.
+        samples: (N, C, *space) float32; the gradient stops here.
+        labels: (N,) int64 or None.
+
+    """
+    samples = samples.detach().float().requires_grad_(True)
+    with torch.autocast(samples.device.type, enabled=False):
+        logits = discriminator(samples, labels)
+    (gradients,) = torch.autograd.grad(logits.sum(), samples, create_graph=True)
+    return gradients.flatten(1)
+
+
+def r1(discriminator: Discriminator, real: Tensor, fake: Tensor, labels: Tensor | None, rng: torch.Generator) -> Tensor:
+    """|dD/dx|^2 / 2 at the real images: weight is gamma (Mescheder et al. 2018, eq. 9)."""
+    return 0.5 * input_gradients(discriminator, real, labels).square().sum(1)
+
+
+def gradient_penalty(
+    discriminator: Discriminator, real: Tensor, fake: Tensor, labels: Tensor | None, rng: torch.Generator
+) -> Tensor:
+    """(|dD/dx| - 1)^2 at points between pairs of real and fake: weight is lambda (Gulrajani et al. 2017, eq. 3).
+
+    The mixing share is uniform and drawn per sample from `rng`, which must live on the device of `real`.
+    """
+    share = torch.rand(real.shape[0], generator=rng, device=real.device)
+    mixed = torch.lerp(fake.float(), real.float(), share.view(-1, *[1] * (real.ndim - 1)))
+    return (input_gradients(discriminator, mixed, labels).norm(2, dim=1) - 1).square()
+
+
+PENALTIES: dict[str, Penalty] = {
+    "r1": r1,
+    "gradient_penalty": gradient_penalty,
+}

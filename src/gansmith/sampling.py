@@ -1,0 +1,98 @@
+"""Latents into samples: plain sampling and walks between latents. Independent of batch size and device.
+
+Latent number i of a seed is a function of (seed, i): the first 8 of 64 samples are the 8 of a request for 8.
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+BATCH = 128
+
+
+def latents_of(seed: int, count: int, latent_dim: int) -> Tensor:
+    """Return (count, latent_dim) float32 normal latents on the CPU; row i depends on (seed, i) alone."""
+    random = np.random.Generator(np.random.Philox(key=seed))
+    return torch.from_numpy(random.standard_normal((count, latent_dim), dtype=np.float32))
+
+
+@torch.no_grad()
+def generate(generator: nn.Module, latents: Tensor, labels: Tensor | None = None, batch_size: int = BATCH) -> Tensor:
+    """Return samples (N, C, *space) float32 in [-1, 1] on the CPU for latents (N, latent_dim), in eval mode.
+
+    Args:
+        generator: (latents, labels) -> samples; its mode is restored afterwards.
+        latents: (N, latent_dim) float32, on any device.
+        labels: (N,) int64 or None.
+        batch_size: how many are computed at once; changes the memory used, and results by rounding only.
+
+    """
+    was_training = generator.training
+    device = next(generator.parameters()).device
+    generator.eval()
+    parts = [
+        generator(
+            latents[start : start + batch_size].to(device),
+            None if labels is None else labels[start : start + batch_size].to(device),
+        ).float().cpu()
+        for start in range(0, len(latents), batch_size)
+    ]  # fmt: skip
+    generator.train(was_training)
+    return torch.cat(parts)
+
+
+def sample(generator: nn.Module, count: int, seed: int = 0, labels: Tensor | None = None) -> Tensor:
+    """Return `count` samples (count, C, *space) float32 in [-1, 1] on the CPU.
+
+    Args:
+        generator: with an attribute `latent_dim`.
+        count: at least 1.
+        seed: 0 or more; sample i is a function of (seed, i).
+        labels: (count,) int64 or None.
+
+    """
+    return generate(generator, latents_of(seed, count, int(generator.latent_dim)), labels)
+
+
+def slerp(start: Tensor, end: Tensor, share: float) -> Tensor:
+    """Return the point at `share` of the great-circle way between rows of `start` and `end` (Shoemake 1985).
+
+    Lengths are interpolated linearly, so that a walk between normal latents stays among normal latents.
+
+    Args:
+        start: (N, D) float32, non-zero rows.
+        end: (N, D) float32, non-zero rows, not opposite to those of `start`.
+        share: 0 at `start`, 1 at `end`.
+
+    """
+    start_length, end_length = start.norm(dim=1, keepdim=True), end.norm(dim=1, keepdim=True)
+    cosine = ((start / start_length) * (end / end_length)).sum(1, keepdim=True).clamp(-1, 1)
+    angle = torch.acos(cosine).clamp_min(1e-6)
+    direction = (
+        torch.sin((1 - share) * angle) * start / start_length + torch.sin(share * angle) * end / end_length
+    ) / torch.sin(angle)
+    return direction * torch.lerp(start_length, end_length, share)
+
+
+def interpolate(
+    generator: nn.Module, count: int = 16, num_frames: int = 96, num_stops: int = 4, seed: int = 0
+) -> list[Tensor]:
+    """Return the frames of a spherical walk that ends where it began, each (count, C, *space) in [-1, 1].
+
+    Args:
+        generator: with an attribute `latent_dim`.
+        count: walks shown side by side.
+        num_frames: in the whole loop; divided evenly between the stops.
+        num_stops: random latents that every walk passes.
+        seed: of the stops.
+
+    """
+    latent_dim = int(generator.latent_dim)
+    stops = latents_of(seed, count * num_stops, latent_dim).view(num_stops, count, latent_dim)
+    places = [frame * num_stops / num_frames for frame in range(num_frames)]
+    path = [slerp(stops[math.floor(place)], stops[(math.floor(place) + 1) % num_stops], place % 1) for place in places]
+    return list(generate(generator, torch.cat(path)).unflatten(0, (num_frames, count)))

@@ -1,0 +1,70 @@
+"""Which image sizes a network family can make: stage arithmetic, without torch.
+
+A convolutional family starts from a small base map and doubles it: H = h * 2^k and W = w * 2^k, with h and w in
+4..7 and the same k. A contract test compares this page with the networks themselves.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+Size = tuple[int, int]
+"""(height, width) in pixels."""
+
+SMALLEST_BASE, LARGEST_BASE = 4, 7
+MOST_DOUBLINGS = 8
+ANY_SIZE_FAMILIES = frozenset({"mlp"})
+
+
+@dataclass(frozen=True)
+class Stages:
+    """How a size is reached: a base map of `height` x `width`, doubled `num_doublings` times."""
+
+    height: int
+    width: int
+    num_doublings: int
+
+
+def stages_of(size: Size) -> Stages | None:
+    """Return the base and the number of doublings that make `size`, or None where there are none."""
+    for num_doublings in range(1, MOST_DOUBLINGS + 1):
+        scale = 2**num_doublings
+        bases = [side // scale for side in size if side % scale == 0]
+        if len(bases) == 2 and all(SMALLEST_BASE <= base <= LARGEST_BASE for base in bases):
+            return Stages(bases[0], bases[1], num_doublings)
+    return None
+
+
+def can_make(family: str, size: Size) -> bool:
+    """Return whether the family makes images of exactly this size."""
+    return min(size) >= 1 and (family in ANY_SIZE_FAMILIES or stages_of(size) is not None)
+
+
+def nearest_size(family: str, size: Size) -> Size:
+    """Return the size nearest to `size` (smallest sum of the two differences) that the family can make."""
+    if can_make(family, size):
+        return size
+    candidates = []
+    for num_doublings in range(1, MOST_DOUBLINGS + 1):
+        scale = 2**num_doublings
+        height, width = (min(max(round(side / scale), SMALLEST_BASE), LARGEST_BASE) * scale for side in size)
+        candidates.append((height, width))
+    return min(candidates, key=lambda made: abs(made[0] - size[0]) + abs(made[1] - size[1]))
+
+
+def size_text(size: Size) -> str:
+    """Return "28x28" for (28, 28): height x width."""
+    return f"{size[0]}x{size[1]}"
+
+
+def parse_size(text: str) -> Size:
+    """Return (height, width) from "64" or "48x64".
+
+    Raises:
+        ValueError: the text is neither.
+
+    """
+    parts = text.lower().split("x")
+    if len(parts) > 2 or not all(part.isdigit() and int(part) > 0 for part in parts):
+        raise ValueError(f"{text!r} is not a size; write one side (64) or height x width (48x64)")
+    return int(parts[0]), int(parts[-1])

@@ -1,0 +1,1 @@
+"""Training: the step (read `step.py` first), objectives, the loop, runs and their log."""

@@ -1,0 +1,176 @@
+"""A run's folder: what is in it, whether it belongs to a request, and who is training in it.
+
+config.yaml  metrics.jsonl  reals.png  samples/000012800.png  checkpoints/000000012800/  .lock
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+from filelock import FileLock, Timeout
+from pydantic import ValidationError
+
+from gansmith import __version__
+from gansmith.errors import ResourceError, UsageError
+from gansmith.overrides import describe_validation
+from gansmith.recipe import Recipe
+from gansmith.request import Request
+
+CONFIG = "config.yaml"
+LARGEST_CONFIG = 2**20
+RUNS = Path("runs")
+
+
+@dataclass(frozen=True)
+class RunConfig:
+    """Everything that reruns a run: `gansmith train --config runs/x/config.yaml --out runs/y`.
+
+    Attributes:
+        data: as given on the command line; for a Python object, its name.
+        request: the requested recipe.
+        recipe: the resolved one.
+        fingerprint: of the decoded data.
+        seed: of everything random.
+        images, minutes: the budget.
+        save_every: images between snapshots, or None.
+
+    """
+
+    data: str
+    request: Request
+    recipe: Recipe
+    fingerprint: str
+    seed: int
+    images: int | None
+    minutes: float | None
+    save_every: int | None
+
+    def identity(self) -> dict[str, Any]:
+        """Return what two runs must share to be one: request, data, seed."""
+        return {**self.request.as_dict(), "data fingerprint": self.fingerprint, "seed": self.seed}
+
+    def save(self, path: Path) -> None:
+        """Write it as YAML, whole or not at all."""
+        values = {
+            "gansmith": __version__,
+            "data": self.data,
+            "data_fingerprint": self.fingerprint,
+            "seed": self.seed,
+            "budget": {"images": self.images, "minutes": self.minutes},
+            "save_every": self.save_every,
+            "request": self.request.as_dict(),
+            "recipe_id": self.recipe.id,
+            "recipe": json.loads(self.recipe.canonical_json()),
+        }
+        head = "# This file reruns the run: gansmith train --config FILE --out NEW_FOLDER\n"
+        partial = path.with_suffix(".tmp")
+        partial.write_text(head + yaml.safe_dump(values, sort_keys=False, allow_unicode=True))
+        partial.replace(path)
+
+    @staticmethod
+    def load(path: Path) -> RunConfig:
+        """Return the config in a file.
+
+        Raises:
+            UsageError: it is missing, too large, not YAML, or does not describe a run; with what is wrong.
+
+        """
+        try:
+            if path.stat().st_size > LARGEST_CONFIG:
+                raise UsageError(f"{path}: larger than {LARGEST_CONFIG >> 20} MB; this is no config")
+            values = yaml.safe_load(path.read_text())
+            return RunConfig(
+                data=values["data"],
+                request=Request.from_dict(values["request"]),
+                recipe=Recipe.model_validate(values["recipe"]),
+                fingerprint=values["data_fingerprint"],
+                seed=values["seed"],
+                images=values["budget"]["images"],
+                minutes=values["budget"]["minutes"],
+                save_every=values["save_every"],
+            )
+        except OSError as error:
+            raise UsageError(f"{path}: cannot be read ({error.strerror})") from error
+        except ValidationError as error:
+            raise UsageError([f"{path}: {line}" for line in describe_validation(error)]) from error
+        except (yaml.YAMLError, KeyError, TypeError, ValueError) as error:
+            raise UsageError(f"{path}: does not describe a run ({type(error).__name__}: {error})") from error
+
+
+def differences(asked: RunConfig, stored: RunConfig) -> list[str]:
+    """Return one line for each part of the identity in which two configs differ."""
+    pairs = zip(asked.identity().items(), stored.identity().values(), strict=True)
+    return [
+        f"{key}: the run has {_short(theirs)}, asked for {_short(ours)}"
+        for (key, ours), theirs in pairs
+        if ours != theirs
+    ]
+
+
+def _short(value: Any) -> str:
+    text = repr(value) if isinstance(value, str) else json.dumps(value)
+    return text if len(text) <= 60 else text[:57] + "..."
+
+
+def find_run(asked: RunConfig, out: Path | None, runs: Path = RUNS) -> tuple[Path, RunConfig | None]:
+    """Return the folder to train in, and its stored config if it holds a run to go on with.
+
+    Without `out`: the newest run with the same identity, else a new `runs/<data>-<recipe>-k`.
+
+    Raises:
+        UsageError: `out` holds another run (with the differences), or something else.
+
+    """
+    if out is None:
+        return _newest_match(asked, runs)
+    if (out / CONFIG).exists():
+        stored = RunConfig.load(out / CONFIG)
+        if different := differences(asked, stored):
+            raise UsageError(
+                [f"{out} holds another run:", *(f"  {line}" for line in different), "choose another --out"]
+            )
+        return out, stored
+    if out.is_file() or (out.is_dir() and any(entry.name != ".lock" for entry in out.iterdir())):
+        raise UsageError(f"--out {out}: exists and is not a run folder; choose another")
+    return out, None
+
+
+def _newest_match(asked: RunConfig, runs: Path) -> tuple[Path, RunConfig | None]:
+    prefix = f"{_file_name(asked.data)}-{asked.request.name}"
+    numbered = {}
+    for folder in runs.glob(f"{prefix}-*") if runs.is_dir() else []:
+        if match := re.fullmatch(rf"{re.escape(prefix)}-(\d+)", folder.name):
+            numbered[int(match[1])] = folder
+    for number in sorted(numbered, reverse=True):
+        if (numbered[number] / CONFIG).exists():
+            stored = RunConfig.load(numbered[number] / CONFIG)
+            if not differences(asked, stored):
+                return numbered[number], stored
+    return runs / f"{prefix}-{max(numbered, default=0) + 1}", None
+
+
+def _file_name(data: str) -> str:
+    return re.sub(r"[^\w.-]+", "_", Path(data).resolve().stem if Path(data).exists() else data) or "data"
+
+
+def lock(folder: Path) -> FileLock:
+    """Return the held lock of a run folder; it is freed when this process ends, however it ends.
+
+    Raises:
+        ResourceError: another live process trains in the folder, or it cannot be written to.
+
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        held = FileLock(folder / ".lock")
+        held.acquire(timeout=0)
+    except Timeout:
+        raise ResourceError(f"{folder}: another process is training in this run; choose another --out") from None
+    except OSError as error:
+        raise ResourceError(f"{folder}: cannot be written to ({error.strerror})") from error
+    return held

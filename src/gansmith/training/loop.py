@@ -1,0 +1,205 @@
+"""The loop: batches, steps, records, snapshots, until the budget is spent or a signal comes.
+
+It knows objectives only by their protocol, and reads nothing back from the device but at the log interval.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from gansmith import runtime
+from gansmith.data import Batch, Order, TrainingData
+from gansmith.errors import DivergedError
+from gansmith.images import to_float
+from gansmith.training.log import Progress
+from gansmith.training.objective import Objective
+from gansmith.training.state import TrainState
+from gansmith.training.stop import StopSignal
+
+LOG_INTERVAL_SECONDS = 1.0
+SNAPSHOTS = 20
+SHORTEST_SNAPSHOT_SECONDS, LONGEST_SNAPSHOT_SECONDS = 5.0, 300.0
+
+
+@dataclass(frozen=True)
+class Budget:
+    """When to stop. It only stops: schedules have their own lengths.
+
+    Attributes:
+        images: real images shown to D, or None.
+        minutes: of training alone (not decoding, previews or saving), or None; whichever comes first.
+
+    """
+
+    images: int | None = None
+    minutes: float | None = None
+
+    def share(self, images: int, seconds: float) -> float:
+        """Return the share that is spent, 1 when it is spent."""
+        shares = [images / self.images] if self.images else []
+        shares += [seconds / (self.minutes * 60)] if self.minutes else []
+        return min(1.0, max(shares, default=0.0))
+
+    def __str__(self) -> str:
+        """Return "200,000 images", "5 minutes" or both."""
+        parts = [f"{self.images:,} images"] if self.images else []
+        parts += [f"{self.minutes:g} minute{'s' if self.minutes != 1 else ''}"] if self.minutes else []
+        return " or ".join(parts)
+
+
+class Batches:
+    """Reads what each step eats, as float32 in [-1, 1] on the device, in an order fixed by (seed, images seen).
+
+    Args:
+        objective: says how much of what a step eats.
+        state: its recipe, seed and device.
+        data: to read from.
+
+    """
+
+    def __init__(self, objective: Objective, state: TrainState, data: TrainingData) -> None:
+        self._sizes = objective.batches(state.recipe)
+        self._orders = {name: Order(state.seed, len(data), name) for name in self._sizes}
+        self._data, self._state = data, state
+
+    def indices(self) -> dict[str, Any]:
+        """Return name -> item numbers (N,) int64 of the next step's batches."""
+        step = self._state.counters["steps"]
+        return {name: self._orders[name].indices(step * size, size) for name, size in self._sizes.items()}
+
+    def next(self) -> dict[str, Batch]:
+        """Return the next step's batches; nothing is consumed until the step has counted itself."""
+        batches = {name: self._data.batch(places).to(self._state.device) for name, places in self.indices().items()}
+        return {name: Batch(to_float(b.images), b.labels, b.condition) for name, b in batches.items()}
+
+
+class Totals:
+    """Sums of what steps measured, kept on the device until they are read."""
+
+    def __init__(self) -> None:
+        self._sums: dict[str, Tensor] = {}
+        self._counts: dict[str, int] = {}
+
+    def add(self, measured: dict[str, Tensor]) -> None:
+        """Add one step's 0-d tensors."""
+        for name, value in measured.items():
+            self._sums[name] = self._sums[name] + value if name in self._sums else value
+            self._counts[name] = self._counts.get(name, 0) + 1
+
+    def means(self) -> dict[str, float]:
+        """Return the mean of each name since the last call; waits for the device."""
+        means = {name: float(value) / self._counts[name] for name, value in self._sums.items()}
+        self.__init__()  # type: ignore[misc]
+        return means
+
+
+@dataclass
+class Loop:
+    """One stretch of training; `run` returns when the budget is spent or `stop` has received a signal.
+
+    Attributes:
+        objective, state, data, budget: what is trained, on what, how long.
+        on_record: called with each record of numbers and the progress.
+        on_snapshot: called when a preview and a checkpoint are due, with the seconds of training so far.
+        stop: asked after every step.
+        seconds: of training before this stretch, and then in all.
+        save_every: images between snapshots; None: twenty over the budget, 5 s to 5 min apart.
+
+    """
+
+    objective: Objective
+    state: TrainState
+    data: TrainingData
+    budget: Budget
+    on_record: Callable[[Progress], None]
+    on_snapshot: Callable[[float], None]
+    stop: StopSignal
+    seconds: float = 0.0
+    save_every: int | None = None
+
+    def run(self) -> None:
+        """Train.
+
+        Raises:
+            DivergedError: a loss is not a finite number; what came after the last checkpoint is not saved.
+
+        """
+        batches, totals = Batches(self.objective, self.state, self.data), Totals()
+        self._waited, self._recorded, self._snapped = 0.0, (0.0, self.images), (self.seconds, self.images)
+        begun, before = time.perf_counter(), self.seconds
+        self._recorded = (before, self.images)
+        while not self.is_spent and self.stop.received is None:
+            started = time.perf_counter()
+            batch = batches.next()
+            self._waited += time.perf_counter() - started
+            totals.add(self.objective.step(self.state, batch))
+            self.seconds = before + time.perf_counter() - begun
+            if self.state.counters["steps"] == 1 or self.seconds - self._recorded[0] >= LOG_INTERVAL_SECONDS:
+                self._record(totals)
+                self.seconds = before + time.perf_counter() - begun
+            if self._snapshot_is_due() and not self.is_spent:
+                paused = time.perf_counter()
+                self._snapshot(totals)
+                begun += time.perf_counter() - paused
+        self._snapshot(totals)
+
+    @property
+    def images(self) -> int:
+        """Real images seen so far."""
+        return self.state.counters["images"]
+
+    @property
+    def is_spent(self) -> bool:
+        """Whether the budget is spent."""
+        return self.budget.share(self.images, self.seconds) >= 1.0
+
+    def _snapshot_is_due(self) -> bool:
+        since_seconds, since_images = self.seconds - self._snapped[0], self.images - self._snapped[1]
+        if self.save_every:
+            return since_images >= self.save_every
+        if since_seconds >= LONGEST_SNAPSHOT_SECONDS:
+            return True
+        share = self.budget.share(self.images, self.seconds) - self.budget.share(self._snapped[1], self._snapped[0])
+        return share >= 1 / SNAPSHOTS and since_seconds >= SHORTEST_SNAPSHOT_SECONDS
+
+    def _snapshot(self, totals: Totals) -> None:
+        self._record(totals)
+        self.on_snapshot(self.seconds)
+        self._snapped = (self.seconds, self.images)
+
+    def _record(self, totals: Totals) -> None:
+        means = totals.means()
+        if not means:
+            return
+        self._check_finite(means)
+        seconds, images = self.seconds - self._recorded[0], self.images - self._recorded[1]
+        memory = runtime.memory_in_use(self.state.device)
+        record = {
+            "images": self.images,
+            "steps": self.state.counters["steps"],
+            "seconds": round(self.seconds, 3),
+            "time": round(time.time(), 3),
+            "images_per_second": round(images / max(seconds, 1e-9), 1),
+            "wait_share": round(self._waited / max(seconds, 1e-9), 5),
+            "memory_mb": None if memory is None else round(memory / 1e6),
+            **{name: round(value, 6) for name, value in means.items()},
+        }
+        share = self.budget.share(self.images, self.seconds)
+        remaining = self.seconds * (1 - share) / share if share else 0.0
+        self._recorded, self._waited = (self.seconds, self.images), 0.0
+        self.on_record(Progress(share, remaining, record))
+
+    def _check_finite(self, means: dict[str, float]) -> None:
+        bad = [name for name, value in means.items() if not torch.isfinite(torch.tensor(value))]
+        if bad:
+            raise DivergedError(
+                f"{', '.join(bad)} is no longer a finite number at {self.images:,} images; the last checkpoint is from before. "
+                "Go on with lower rates: --set generator_optimizer.learning_rate=1e-4 "
+                "--set discriminator_optimizer.learning_rate=1e-4, into another --out"
+            )

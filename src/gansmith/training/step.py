@@ -1,0 +1,151 @@
+"""One training step, as in the papers' algorithm boxes (Goodfellow et al. 2014, algorithm 1).
+
+    for n_dis times:  draw real x and latents z;  descend  mean[ loss.d(D(x), D(G(z))) + penalties ]  in D
+    draw latents z;   descend  mean[ loss.g(D(x), D(G(z))) ]  in G
+    average G's weights
+
+Losses give one value per sample and are reduced here, once. Nothing here waits for the device.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from gansmith import runtime
+from gansmith.data import Batch
+from gansmith.ema import ema_decay, update_ema
+from gansmith.losses import LOSSES
+from gansmith.penalties import PENALTIES
+from gansmith.recipe import Recipe
+from gansmith.training.state import TrainState
+
+
+@dataclass(frozen=True)
+class Draws:
+    """The random numbers of one phase of a step.
+
+    Attributes:
+        latents: (N, latent_dim) float32, normal.
+        rng: for whatever else the phase draws.
+
+    """
+
+    latents: Tensor
+    rng: torch.Generator
+
+
+def draw(state: TrainState, phase: str, count: int) -> Draws:
+    """Return the draws of a phase as a function of (seed, images seen, phase) alone; dropout is reseeded with them."""
+    parts = (state.seed, "step", state.counters["images"], phase)
+    torch.manual_seed(runtime.seed_of(*parts, "dropout"))
+    rng = runtime.generator_for(state.device, *parts)
+    latents = torch.randn(count, state.recipe.generator.latent_dim, generator=rng, device=state.device)
+    return Draws(latents, rng)
+
+
+def discriminator_step(state: TrainState, real: Batch, draws: Draws, steps_taken: int) -> dict[str, Tensor]:
+    """Descend D's loss on real images and as many fakes; G gets no graph.
+
+    Args:
+        state: its discriminator and that optimiser are changed.
+        real: images (N, C, H, W) in [-1, 1].
+        draws: N latents, and the generator that penalties draw from.
+        steps_taken: discriminator steps before this one; decides whose turn a lazy penalty is.
+
+    Returns:
+        `loss_d`, `d_accuracy` and each `penalty_*` applied, as 0-d tensors.
+
+    """
+    recipe, labels = state.recipe, real.labels
+    generator, discriminator = state.modules["generator"], state.modules["discriminator"]
+    with torch.no_grad(), runtime.autocast(state.device, recipe.precision):
+        fake_images = generator(draws.latents, labels)
+    with runtime.autocast(state.device, recipe.precision):
+        real_logits = discriminator(real.images, labels)
+        fake_logits = discriminator(fake_images, labels)
+    loss = LOSSES[recipe.loss].d(real_logits, fake_logits)
+    penalties = due_penalties(recipe, discriminator, real, fake_images, draws.rng, steps_taken)
+    total = loss + sum(weight * value for weight, value in penalties.values())
+    descend(state, "discriminator", total.mean())
+    return {
+        "loss_d": loss.detach().mean(),
+        "d_accuracy": (real_logits > fake_logits).float().mean(),
+        **{f"penalty_{name}": value.detach().mean() for name, (_, value) in penalties.items()},
+    }
+
+
+def due_penalties(
+    recipe: Recipe, discriminator: nn.Module, real: Batch, fake_images: Tensor, rng: torch.Generator, steps_taken: int
+) -> dict[str, tuple[float, Tensor]]:
+    """Return name -> (weight, (N,) values) of the penalties whose turn it is; a lazy one weighs `every` times more."""
+    return {
+        name: (settings.weight * settings.every,
+               PENALTIES[name](discriminator, real.images, fake_images, real.labels, rng))
+        for name, settings in recipe.penalties.items()
+        if steps_taken % settings.every == 0
+    }  # fmt: skip
+
+
+def generator_step(state: TrainState, real: Batch | None, labels: Tensor | None, draws: Draws) -> dict[str, Tensor]:
+    """Descend G's loss; D passes gradients on but collects none of its own.
+
+    Args:
+        state: its generator and that optimiser are changed.
+        real: images to pair the fakes with, for a loss that needs them; their logits are taken without a graph.
+        labels: (N,) of the fakes, or None.
+        draws: N latents.
+
+    Returns:
+        `loss_g` as a 0-d tensor.
+
+    """
+    recipe = state.recipe
+    generator, discriminator = state.modules["generator"], state.modules["discriminator"]
+    with frozen(discriminator), runtime.autocast(state.device, recipe.precision):
+        fake_logits = discriminator(generator(draws.latents, labels), labels)
+        real_logits = fake_logits.detach()
+        if real is not None:
+            with torch.no_grad():
+                real_logits = discriminator(real.images, labels)
+    loss = LOSSES[recipe.loss].g(real_logits, fake_logits).mean()
+    descend(state, "generator", loss)
+    return {"loss_g": loss.detach()}
+
+
+def descend(state: TrainState, name: str, loss: Tensor) -> None:
+    """Take one optimiser step of `state.modules[name]` down a 0-d loss."""
+    optimizer = state.optimizers[name]
+    optimizer.zero_grad(set_to_none=True)
+    torch.autograd.backward(loss, inputs=[p for group in optimizer.param_groups for p in group["params"]])
+    optimizer.step()
+
+
+@contextmanager
+def frozen(module: nn.Module) -> Iterator[None]:
+    """Let gradients pass through a module without collecting them in its parameters (a third of its backward)."""
+    parameters = list(module.parameters())
+    for parameter in parameters:
+        parameter.requires_grad_(False)
+    try:
+        yield
+    finally:
+        for parameter in parameters:
+            parameter.requires_grad_(True)
+
+
+def average(state: TrainState, batch_size: int) -> None:
+    """Move the EMA copies towards the modules; `state.counters["images"]` already includes this step."""
+    decay = ema_decay(state.recipe.ema_half_life_images, state.counters["images"], batch_size)
+    for name, averaged in state.ema.items():
+        update_ema(averaged, state.modules[name], decay)
+
+
+def mean_of(measured: list[Mapping[str, Tensor]]) -> dict[str, Tensor]:
+    """Return the mean of each name over the dictionaries that have it."""
+    names = {name: None for values in measured for name in values}
+    return {name: torch.stack([values[name] for values in measured if name in values]).mean() for name in names}
