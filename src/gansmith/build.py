@@ -38,7 +38,7 @@ def _build(make: Callable[[], nn.Module], device: torch.device | str, seed: int,
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(runtime.seed_of(seed, "weights", role))
         module = make()
-    return module.to(device=device, memory_format=torch.channels_last)
+    return module.to(device).to(memory_format=torch.channels_last)  # type: ignore[call-overload, no-any-return]
 
 
 def build_optimizer(settings: Settings, parameters: Iterable[Parameter]) -> Optimizer:

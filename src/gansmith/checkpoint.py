@@ -2,8 +2,8 @@
 
     recipe.json  modules.safetensors  ema.safetensors  optimizers.safetensors  state.json  about.json
 
-Written aside, synced, then renamed, so that a checkpoint is there whole or not at all. `about.json` holds the sha256 of every
-other file: neither safetensors nor torch notices a flipped byte. The format is described in docs/checkpoints.md.
+Written aside, synced, then renamed, so that a checkpoint is there whole or not at all. `about.json` holds the sha256 of
+every other file: neither safetensors nor torch notices a flipped byte. The format is described in docs/checkpoints.md.
 """
 
 from __future__ import annotations
@@ -46,7 +46,6 @@ class Checkpoint:
         state: `seed`, `counters`, `seconds` (of training).
         about: version, machine, data fingerprint.
         tensors: file name -> "name/key" -> tensor.
-
     """
 
     path: Path
@@ -67,7 +66,6 @@ def save_checkpoint(state: TrainState, folder: Path, seconds: float, fingerprint
 
     Raises:
         ResourceError: the disk is full or not writable; nothing partial stays, earlier checkpoints are kept.
-
     """
     final = folder / f"{state.counters['images']:012d}"
     partial = folder / f"{PARTIAL}{final.name}-{os.getpid()}"
@@ -168,7 +166,6 @@ def read_newest(folder: Path) -> tuple[Checkpoint | None, list[str]]:
 
     Raises:
         CheckpointError: there are checkpoints and none is whole, each with its reason; or one is from a newer version.
-
     """
     reasons: list[str] = []
     for path in checkpoint_folders(folder):
@@ -192,7 +189,6 @@ def read_checkpoint(path: Path) -> Checkpoint:
 
     Raises:
         CheckpointError: it is no checkpoint, a file is missing or damaged (named), or it is from a newer version.
-
     """
     if not path.is_dir():
         kind = (
@@ -209,8 +205,8 @@ def read_checkpoint(path: Path) -> Checkpoint:
         raise CheckpointError(f"{path}: about.json is missing or damaged ({type(error).__name__})") from error
     if newer:
         raise NewerFormatError(
-            f"{path}: written by gansmith {written_by} in format {about['format']}; this is gansmith {__version__}, which "
-            f"reads up to format {FORMAT}: upgrade gansmith"
+            f"{path}: written by gansmith {written_by} in format {about['format']}; this is gansmith {__version__}, "
+            f"which reads up to format {FORMAT}: upgrade gansmith"
         )
     contents = {name: _verified(path / name, sums.get(name)) for name in FILES}
     try:
@@ -236,7 +232,6 @@ def restore(state: TrainState, checkpoint: Checkpoint) -> None:
 
     Raises:
         CheckpointError: keys are missing or unexpected, or shapes differ; they are named.
-
     """
     modules, ema, optimizers = (checkpoint.tensors[name] for name in TENSOR_FILES)
     copy_tensors(state.module_tensors(), modules, checkpoint.path / "modules.safetensors")
@@ -253,7 +248,6 @@ def copy_tensors(into: Mapping[str, Tensor], found: Mapping[str, Tensor], path: 
 
     Raises:
         CheckpointError: the names or shapes are not the same; up to five of them are named, with `path`.
-
     """
     problems = [f"{name} is missing" for name in into.keys() - found.keys()]
     problems += [f"{name} is not expected" for name in found.keys() - into.keys()]

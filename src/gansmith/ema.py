@@ -21,7 +21,6 @@ def ema_decay(half_life_images: int, images_seen: int, batch_size: int) -> float
         half_life_images: from the recipe; shortened to 5 % of `images_seen` at the start of training.
         images_seen: real images shown to D so far, this step's included.
         batch_size: images of this step.
-
     """
     half_life = min(float(half_life_images), WARM_UP_SHARE * images_seen)
     return 0.5 ** (batch_size / half_life) if half_life > 0 else 0.0
@@ -47,7 +46,6 @@ def restore_batch_norm(generator: nn.Module, latent_batches: Iterable[Tensor]) -
     Args:
         generator: called as generator(latents, None).
         latent_batches: each (N, latent_dim) float32 on the generator's device.
-
     """
     generator.eval()
     layers = [layer for layer in generator.modules() if isinstance(layer, nn.modules.batchnorm._BatchNorm)]

@@ -20,7 +20,6 @@ class UsageError(GansmithError):
 
     Args:
         problems: one message, or all that were found; they are shown together, one a line.
-
     """
 
     exit_code = 2
@@ -60,7 +59,6 @@ class Interrupted(GansmithError):
     Args:
         message: what was saved and how to go on.
         signal_number: 2 for SIGINT (exit code 130), 15 for SIGTERM (exit code 143).
-
     """
 
     def __init__(self, message: str, signal_number: int) -> None:

@@ -12,6 +12,7 @@ import os
 import zipfile
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -56,14 +57,15 @@ def tile(pixels: Pixels, columns: int | None = None) -> Pixels:
     Args:
         pixels: (N, H, W, C) uint8, N >= 1.
         columns: cells a row; by default the square root of N, rounded up.
-
     """
     count, height, width, channels = pixels.shape
     columns = columns or math.ceil(math.sqrt(count))
     rows = math.ceil(count / columns)
     picture = np.full((rows * (height + GAP) + GAP, columns * (width + GAP) + GAP, channels), GAP_VALUE, np.uint8)
     for index, cell in enumerate(pixels):
-        top, left = (GAP + place * (side + GAP) for place, side in zip(divmod(index, columns), (height, width)))
+        top, left = (
+            GAP + place * (side + GAP) for place, side in zip(divmod(index, columns), (height, width), strict=True)
+        )
         picture[top : top + height, left : left + width] = cell
     return picture
 
@@ -84,12 +86,11 @@ def save_grid(samples: Tensor, path: str | os.PathLike[str], columns: int | None
 def save_images(samples: Tensor, path: str | os.PathLike[str]) -> Path:
     """Write samples (N, C, H, W) in [-1, 1] in the form the path's suffix names; return the path.
 
-    `.png`, `.webp`, `.jpg`: one grid. `.zip`: a PNG each. `.npz`: array `images`, (N, H, W, C) uint8. No suffix: a folder
-    with a PNG each.
+    `.png`, `.webp`, `.jpg`: one grid. `.zip`: a PNG each. `.npz`: array `images`, (N, H, W, C) uint8. No suffix: a
+    folder with a PNG each.
 
     Raises:
         ValueError: another suffix.
-
     """
     path = Path(path)
     suffix = path.suffix.lower()
@@ -124,7 +125,6 @@ def save_animation(frames: Sequence[Tensor], path: str | os.PathLike[str], frame
 
     Raises:
         ValueError: the suffix is not .webp, .gif or .png (animated PNG).
-
     """
     path = Path(path)
     if path.suffix.lower() not in ANIMATION_SUFFIXES:
@@ -136,8 +136,8 @@ def save_animation(frames: Sequence[Tensor], path: str | os.PathLike[str], frame
         for picture in pictures
     ]
     path.parent.mkdir(parents=True, exist_ok=True)
-    options = {"lossless": True} if path.suffix.lower() == ".webp" else {}
-    pictures[0].save(
-        path, save_all=True, append_images=pictures[1:], duration=round(1000 / frames_per_second), loop=0, **options
-    )
+    options: dict[str, Any] = {"save_all": True, "append_images": pictures[1:], "loop": 0}
+    if path.suffix.lower() == ".webp":
+        options["lossless"] = True
+    pictures[0].save(path, duration=round(1000 / frames_per_second), **options)
     return path

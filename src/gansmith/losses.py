@@ -23,7 +23,6 @@ class AdversarialLoss:
         g: (real_logits, fake_logits) -> (N,) float32, the generator's loss per fake. `real_logits` is only used where
             `needs_real_in_g`; elsewhere any tensor may be passed.
         needs_real_in_g: the generator's loss compares with real images; their logits are taken without a graph.
-
     """
 
     d: PairLoss

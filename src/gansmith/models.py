@@ -36,7 +36,6 @@ class Model:
         generator: (latents, labels) -> samples, in eval mode.
         recipe: the method.
         images_seen: real images its training had seen.
-
     """
 
     generator: nn.Module
@@ -54,7 +53,6 @@ def sample(model: Model | str | os.PathLike[str], count: int = 64, seed: int = 0
 
     Raises:
         CheckpointError: there is no usable model at the path.
-
     """
     return sampling.sample(_loaded(model).generator, count, seed)
 
@@ -66,7 +64,6 @@ def interpolate(
 
     Raises:
         CheckpointError: there is no usable model at the path.
-
     """
     return sampling.interpolate(_loaded(model).generator, count, num_frames, num_stops, seed)
 
@@ -85,7 +82,6 @@ def load(path: str | os.PathLike[str], raw: bool = False, device: str = "cpu") -
 
     Raises:
         CheckpointError: there is none of them, or it is damaged or does not fit its recipe.
-
     """
     path = Path(path)
     if (path / "config.json").exists():
@@ -102,7 +98,6 @@ def find_checkpoint(path: Path) -> Checkpoint:
 
     Raises:
         CheckpointError: there is none.
-
     """
     if (path / "config.yaml").exists() or (path / "checkpoints").is_dir():
         checkpoint, passed_over = read_newest(path / "checkpoints")

@@ -12,11 +12,11 @@ import yaml
 from pydantic import ValidationError
 
 from gansmith.errors import UsageError, near_matches
-from gansmith.recipe import SGD, Adam, PenaltyName, Recipe, RMSprop
+from gansmith.recipe import SGD, Adam, PenaltyName, Recipe, RMSprop, Settings
 
 SUFFIXES = {"k": 1_000, "m": 1_000_000}
 _UNION_TAGS = frozenset({"mlp", "dcgan", "adam", "rmsprop", "sgd"})
-_OPTIMIZERS = {"adam": Adam, "rmsprop": RMSprop, "sgd": SGD}
+_OPTIMIZERS: dict[str, type[Settings]] = {"adam": Adam, "rmsprop": RMSprop, "sgd": SGD}
 
 
 def parse_count(text: str) -> int:
@@ -24,7 +24,6 @@ def parse_count(text: str) -> int:
 
     Raises:
         ValueError: the text is not a whole number above 0.
-
     """
     lowered = text.strip().lower()
     scale = SUFFIXES.get(lowered[-1:], 1)
@@ -49,7 +48,6 @@ def apply_overrides(recipe: Recipe, overrides: Iterable[str]) -> Recipe:
 
     Raises:
         UsageError: with every override that is malformed, names no field, or has a value that does not fit.
-
     """
     tree = recipe.model_dump(mode="json")
     problems = [problem for text in overrides if (problem := _apply_one(tree, text))]
@@ -112,9 +110,9 @@ def _describe_one(item: dict[str, Any]) -> str:
     location = [str(part) for part in item["loc"]]
     if len(location) > 1 and location[1] in _UNION_TAGS:
         del location[1]
-    path = ".".join(part for part in location if part != "[key]") or "recipe"
+    path = ".".join(part for part in location if part != "[key]")
     if item["type"] == "value_error":
-        return f"{path}: {item['ctx']['error']}"
+        return f"{path}: {item['ctx']['error']}".removeprefix(": ")
     seen = item["input"]
     if item["type"] in ("literal_error", "union_tag_invalid"):
         expected = item["ctx"].get("expected") or item["ctx"]["expected_tags"]

@@ -22,7 +22,6 @@ def input_gradients(discriminator: Discriminator, samples: Tensor, labels: Tenso
         discriminator: (samples, labels) -> (N,) logits, each of which depends on its own sample alone.
         samples: (N, C, *space) float32; the gradient stops here.
         labels: (N,) int64 or None.
-
     """
     samples = samples.detach().float().requires_grad_(True)
     with torch.autocast(samples.device.type, enabled=False):
@@ -45,7 +44,8 @@ def gradient_penalty(
     """
     share = torch.rand(real.shape[0], generator=rng, device=real.device)
     mixed = torch.lerp(fake.float(), real.float(), share.view(-1, *[1] * (real.ndim - 1)))
-    return (input_gradients(discriminator, mixed, labels).norm(2, dim=1) - 1).square()
+    norms: Tensor = torch.linalg.vector_norm(input_gradients(discriminator, mixed, labels), dim=1)
+    return (norms - 1).square()
 
 
 PENALTIES: dict[str, Penalty] = {

@@ -110,7 +110,6 @@ class Recipe(Settings):
     Raises:
         pydantic.ValidationError: a field has the wrong type or range, the generator cannot make `size`, or the
             parts cannot be combined; the message says which and why.
-
     """
 
     objective: Literal["adversarial"] = "adversarial"

@@ -28,7 +28,6 @@ class Request:
         overrides: `field=value` texts.
         size: (height, width), or None to go by the data.
         channels: or None to go by the data.
-
     """
 
     recipe: str | Recipe = DEFAULT_RECIPE
@@ -71,7 +70,6 @@ class Request:
 
         Raises:
             UsageError: the name is unknown, an override is wrong, or the family cannot make the size.
-
         """
         if isinstance(self.recipe, Recipe):
             changes = {"size": self.size, "channels": self.channels}
@@ -99,7 +97,6 @@ class Request:
         Args:
             data_size: (height, width) all images have, or their medians.
             one_size: whether all images have it; images of mixed sizes become squares.
-
         """
         native = self.recipe if isinstance(self.recipe, Recipe) else recipe_function(self.recipe)()
         side = min(data_size)

@@ -26,7 +26,6 @@ def choose_device(name: str = "auto") -> torch.device:
 
     Raises:
         UsageError: there is no such device on this machine; the message says what there is.
-
     """
     gpus = torch.cuda.device_count() if torch.cuda.is_available() else 0
     if name == "auto":

@@ -6,6 +6,7 @@ Latent number i of a seed is a function of (seed, i): the first 8 of 64 samples 
 from __future__ import annotations
 
 import math
+from typing import cast
 
 import numpy as np
 import torch
@@ -29,7 +30,6 @@ def generate(generator: nn.Module, latents: Tensor, labels: Tensor | None = None
         latents: (N, latent_dim) float32, on any device.
         labels: (N,) int64 or None.
         batch_size: how many are computed at once; changes the memory used, and results by rounding only.
-
     """
     was_training = generator.training
     device = next(generator.parameters()).device
@@ -53,9 +53,13 @@ def sample(generator: nn.Module, count: int, seed: int = 0, labels: Tensor | Non
         count: at least 1.
         seed: 0 or more; sample i is a function of (seed, i).
         labels: (count,) int64 or None.
-
     """
-    return generate(generator, latents_of(seed, count, int(generator.latent_dim)), labels)
+    return generate(generator, latents_of(seed, count, latent_dim_of(generator)), labels)
+
+
+def latent_dim_of(generator: nn.Module) -> int:
+    """Return how many latents a sample of this generator takes: its attribute `latent_dim`."""
+    return cast(int, generator.latent_dim)
 
 
 def slerp(start: Tensor, end: Tensor, share: float) -> Tensor:
@@ -67,15 +71,15 @@ def slerp(start: Tensor, end: Tensor, share: float) -> Tensor:
         start: (N, D) float32, non-zero rows.
         end: (N, D) float32, non-zero rows, not opposite to those of `start`.
         share: 0 at `start`, 1 at `end`.
-
     """
     start_length, end_length = start.norm(dim=1, keepdim=True), end.norm(dim=1, keepdim=True)
     cosine = ((start / start_length) * (end / end_length)).sum(1, keepdim=True).clamp(-1, 1)
     angle = torch.acos(cosine).clamp_min(1e-6)
-    direction = (
+    direction: Tensor = (
         torch.sin((1 - share) * angle) * start / start_length + torch.sin(share * angle) * end / end_length
     ) / torch.sin(angle)
-    return direction * torch.lerp(start_length, end_length, share)
+    length: Tensor = torch.lerp(start_length, end_length, share)
+    return direction * length
 
 
 def interpolate(
@@ -89,10 +93,9 @@ def interpolate(
         num_frames: in the whole loop; divided evenly between the stops.
         num_stops: random latents that every walk passes.
         seed: of the stops.
-
     """
-    latent_dim = int(generator.latent_dim)
+    latent_dim = latent_dim_of(generator)
     stops = latents_of(seed, count * num_stops, latent_dim).view(num_stops, count, latent_dim)
     places = [frame * num_stops / num_frames for frame in range(num_frames)]
     path = [slerp(stops[math.floor(place)], stops[(math.floor(place) + 1) % num_stops], place % 1) for place in places]
-    return list(generate(generator, torch.cat(path)).unflatten(0, (num_frames, count)))
+    return list(torch.split(generate(generator, torch.cat(path)), count))

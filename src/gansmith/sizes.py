@@ -62,7 +62,6 @@ def parse_size(text: str) -> Size:
 
     Raises:
         ValueError: the text is neither.
-
     """
     parts = text.lower().split("x")
     if len(parts) > 2 or not all(part.isdigit() and int(part) > 0 for part in parts):

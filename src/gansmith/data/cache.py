@@ -47,7 +47,6 @@ class DataSet:
         fingerprint: 16 hex digits, a hash of the pixels and labels: equal pixels, equal fingerprint.
         skipped: (name, reason) of every image that could not be used.
         num_refitted: images that had another size and were cropped and resampled.
-
     """
 
     name: str
@@ -89,7 +88,6 @@ def open_data(
 
     Raises:
         DataError: there is no such data, or no usable image in it.
-
     """
     source: Source = data if hasattr(data, "listing") and hasattr(data, "read") else open_source(data)
     key = f"{source.stamp}-{split}-{size_text(size)}x{channels}-v{VERSION}"
@@ -130,7 +128,7 @@ def _decode_into(
     if not listing.names:
         raise DataError(f"{source.name}: no images found in its {split} split")
     shape = (len(listing.names), channels, *size)
-    images = np.lib.format.open_memmap(folder / "images.npy", mode="w+", dtype=np.uint8, shape=shape)
+    images: Pixels = np.lib.format.open_memmap(folder / "images.npy", mode="w+", dtype=np.uint8, shape=shape)
     bad, num_refitted = _fill(images, source, listing, on_progress)
     if len(bad) == len(listing.names):
         place, reason = min(bad.items())
@@ -147,7 +145,6 @@ def _decode_into(
         "skipped": [(listing.names[place], reason) for place, reason in sorted(bad.items())],
         "num_refitted": num_refitted,
     }
-    images.flush()
     (folder / "about.json").write_text(json.dumps(about, ensure_ascii=True))
     return about
 
@@ -199,7 +196,7 @@ def _keep_rows(folder: Path, images: Pixels, rows: NDArray[np.int64]) -> Pixels:
 def _fingerprint(images: Pixels, labels: NDArray[np.int64] | None) -> str:
     digest = hashlib.sha256(f"{images.shape}".encode())
     for start in range(0, len(images), ROWS_A_READ):
-        digest.update(np.ascontiguousarray(images[start : start + ROWS_A_READ]))
+        digest.update(images[start : start + ROWS_A_READ].tobytes())
     if labels is not None:
         digest.update(labels.astype("<i8").tobytes())
     return digest.hexdigest()[:16]

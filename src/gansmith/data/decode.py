@@ -36,7 +36,6 @@ def open_image(raw: bytes) -> Image.Image:
 
     Raises:
         BadImageError: not an image of a known format, or over 100 megapixels.
-
     """
     if not raw:
         raise BadImageError("the file is empty")
@@ -61,7 +60,6 @@ def decode(raw: Any, size: Size, channels: int) -> tuple[Pixels, bool]:
 
     Raises:
         BadImageError: with the reason.
-
     """
     if isinstance(raw, bytes):
         raw = open_image(raw)
@@ -99,7 +97,6 @@ def array_of(item: Any) -> NDArray[np.uint8]:
 
     Raises:
         BadImageError: the shape is none of these, or values are neither uint8 nor floats in [0, 1].
-
     """
     is_tensor = hasattr(item, "detach")
     values = item.detach().cpu().numpy() if is_tensor else np.asarray(item)

@@ -28,7 +28,6 @@ class DataFacts:
         size: (height, width) in pixels: the common one, or the medians.
         one_size: whether every image looked at has `size`.
         channels: 1 where every image looked at is grey, else 3; of arrays, their own number.
-
     """
 
     num_images: int
@@ -47,7 +46,6 @@ def facts_of(source: Source, cache: Path | None = None) -> DataFacts:
 
     Raises:
         DataError: there are no images, or none of those looked at can be read.
-
     """
     kept = cache / f"{source.stamp[:16]}.json" if cache and source.stamp else None
     if kept and kept.exists():

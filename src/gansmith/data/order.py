@@ -23,7 +23,6 @@ class Batch:
         images: (N, C, *space), uint8 as read or float32 in [-1, 1] as networks take it.
         labels: (N,) int64 or None.
         condition: (N, ...) what the samples are to be made from, for objectives that translate; or None.
-
     """
 
     images: Tensor
@@ -45,8 +44,15 @@ class Batch:
 class TrainingData(Protocol):
     """What the loop needs of data; `DataSet` is the usual one."""
 
-    name: str
-    fingerprint: str
+    @property
+    def name(self) -> str:
+        """For messages."""
+        ...
+
+    @property
+    def fingerprint(self) -> str:
+        """Equal for equal content."""
+        ...
 
     def __len__(self) -> int:
         """Return the number of items."""
@@ -64,7 +70,6 @@ class Order:
         seed: of the permutations.
         num_items: at least 1; may be smaller than a batch.
         stream: streams of one seed are independent ("real_d", "real_g").
-
     """
 
     def __init__(self, seed: int, num_items: int, stream: str) -> None:

@@ -34,7 +34,6 @@ class Listing:
         names: of the entries, sorted: paths inside the source.
         labels: class number of each entry, or None where there are no classes.
         class_names: sorted; the label is the index.
-
     """
 
     names: Sequence[str]
@@ -43,16 +42,17 @@ class Listing:
 
 
 class Source(Protocol):
-    """A place that holds images.
+    """A place that holds images."""
 
-    Attributes:
-        name: for messages and run folders.
-        stamp: changes whenever the content may have changed, and is cheap to take; None where nothing cheap tells.
+    @property
+    def name(self) -> str:
+        """For messages and run folders."""
+        ...
 
-    """
-
-    name: str
-    stamp: str | None
+    @property
+    def stamp(self) -> str | None:
+        """Changes whenever the content may have changed, and is cheap to take; None where nothing cheap tells."""
+        ...
 
     def listing(self, split: Split) -> Listing:
         """Return the entries of a split; the test split may be empty."""
@@ -91,7 +91,9 @@ class DigitsSource:
 
 
 class FolderSource:
-    """A folder of images; sub-folders are classes, `train/` and `test/` are splits. Links to folders are not followed."""
+    """A folder of images; sub-folders are classes,
+    `train/` and `test/` are splits. Links to folders are not followed.
+    """
 
     def __init__(self, path: Path) -> None:
         self.name = path.resolve().name
@@ -203,7 +205,7 @@ def is_image_name(name: str) -> bool:
 
 
 def list_entries(names: Sequence[str], split: Split) -> Listing:
-    """Return the entries of a split: a common outer folder is ignored, `train/` and `test/` select, sub-folders are classes.
+    """Return the entries of a split: an outer folder is ignored, `train/` and `test/` select, sub-folders are classes.
 
     Images beside sub-folders mean that there are no classes.
     """
@@ -242,7 +244,6 @@ def open_source(data: Any) -> Source:
 
     Raises:
         DataError: there is no such name or path, or it is not something that holds images.
-
     """
     if not isinstance(data, str | os.PathLike):
         if hasattr(data, "__len__") and hasattr(data, "__getitem__"):

@@ -28,7 +28,7 @@ class Logit(nn.Linear):
 
 
 def initialise_normal(module: nn.Module) -> None:
-    """Draw conv and dense weights from N(0, 0.02), batch-norm scales from N(1, 0.02); biases 0 (Radford et al. 2016)."""
+    """Draw conv and dense weights from N(0, 0.02), batch-norm scales from N(1, 0.02), no bias (Radford et al. 2016)."""
     for layer in module.modules():
         if isinstance(layer, nn.Conv2d | nn.ConvTranspose2d | nn.Linear):
             nn.init.normal_(layer.weight, 0.0, INITIAL_STD)

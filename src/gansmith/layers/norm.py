@@ -12,13 +12,12 @@ FIRST_ITERATIONS = 15
 
 
 class SpectralNorm(nn.Module):
-    """Parametrisation W -> W / sigma(W), sigma the largest singular value of W as a matrix (Miyato et al. 2018, alg. 1).
+    """W -> W / sigma(W), sigma the largest singular value of W as a matrix (Miyato et al. 2018, algorithm 1).
 
     Unlike torch's own, sigma is computed in float32 under autocast.
 
     Args:
         weight: the (out, in, ...) weight it will be applied to; 15 iterations are made at once.
-
     """
 
     left: Tensor

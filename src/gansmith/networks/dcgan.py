@@ -41,7 +41,6 @@ class DCGANGeneratorNetwork(nn.Module):
         settings: width, kernel, stem, head, latent dimension.
         size: (height, width) of the images; one that `sizes.stages_of` knows.
         channels: of the images.
-
     """
 
     def __init__(self, settings: DCGANGenerator, size: Size, channels: int) -> None:

@@ -19,7 +19,6 @@ class MLPGeneratorNetwork(nn.Module):
         settings: widths and latent dimension.
         size: (height, width) of the images.
         channels: of the images.
-
     """
 
     def __init__(self, settings: MLPGenerator, size: Size, channels: int) -> None:

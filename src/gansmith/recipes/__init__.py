@@ -27,7 +27,6 @@ def recipe_function(name: str) -> RecipeFunction:
 
     Raises:
         UsageError: there is none; near matches are named.
-
     """
     if name not in RECIPES:
         raise UsageError(f"recipe {name!r} is unknown{near_matches(name, RECIPES)}; there are {', '.join(RECIPES)}")

@@ -27,7 +27,6 @@ def mlp(size: Size = (28, 28), channels: int = 1, precision: Precision = "float3
         size: (height, width) in pixels; any.
         channels: of the images.
         precision: of matrix products; "bfloat16" where the machine has it.
-
     """
     return Recipe(
         size=size,
@@ -49,7 +48,6 @@ def dcgan_28(size: Size = (28, 28), channels: int = 1, precision: Precision = "f
         size: (height, width) in pixels, each 4 to 7 times the same power of two.
         channels: of the images.
         precision: of convolutions and matrix products.
-
     """
     return Recipe(
         size=size,
@@ -70,7 +68,6 @@ def dcgan_32(size: Size = (32, 32), channels: int = 3, precision: Precision = "f
         size: (height, width) in pixels, each 4 to 7 times the same power of two.
         channels: of the images.
         precision: of convolutions and matrix products.
-
     """
     return Recipe(
         size=size,
@@ -92,7 +89,6 @@ def dcgan_small(size: Size = (28, 28), channels: int = 1, precision: Precision =
         size: (height, width) in pixels, each 4 to 7 times the same power of two.
         channels: of the images.
         precision: of convolutions and matrix products.
-
     """
     return Recipe(
         size=size,

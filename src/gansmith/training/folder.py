@@ -38,7 +38,6 @@ class RunConfig:
         seed: of everything random.
         images, minutes: the budget.
         save_every: images between snapshots, or None.
-
     """
 
     data: str
@@ -78,7 +77,6 @@ class RunConfig:
 
         Raises:
             UsageError: it is missing, too large, not YAML, or does not describe a run; with what is wrong.
-
         """
         try:
             if path.stat().st_size > LARGEST_CONFIG:
@@ -124,7 +122,6 @@ def find_run(asked: RunConfig, out: Path | None, runs: Path = RUNS) -> tuple[Pat
 
     Raises:
         UsageError: `out` holds another run (with the differences), or something else.
-
     """
     if out is None:
         return _newest_match(asked, runs)
@@ -163,7 +160,6 @@ def lock(folder: Path) -> FileLock:
 
     Raises:
         ResourceError: another live process trains in the folder, or it cannot be written to.
-
     """
     try:
         folder.mkdir(parents=True, exist_ok=True)

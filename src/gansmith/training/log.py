@@ -12,7 +12,7 @@ import sys
 import time
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any, TextIO, cast
 
 from rich.console import Console, Group
 from rich.live import Live
@@ -28,7 +28,6 @@ class Metrics:
 
     Args:
         path: of the file; made with the first record.
-
     """
 
     def __init__(self, path: Path) -> None:
@@ -64,7 +63,6 @@ class Progress:
         share: of the budget, 0 to 1.
         remaining_seconds: estimated, of training.
         record: the newest line of `metrics.jsonl`.
-
     """
 
     share: float
@@ -97,12 +95,11 @@ class Display:
     Args:
         quiet: say nothing.
         stream: where to; standard output by default.
-
     """
 
     def __init__(self, quiet: bool = False, stream: TextIO | None = None) -> None:
         self._console = Console(
-            file=ForgivingStream(stream or sys.stdout), quiet=quiet, highlight=False, soft_wrap=True
+            file=cast(TextIO, ForgivingStream(stream or sys.stdout)), quiet=quiet, highlight=False, soft_wrap=True
         )
         self._live: Live | None = None
         self._last_plain = 0.0
@@ -145,7 +142,6 @@ class ForgivingStream:
 
     Args:
         stream: to write to; None is silent from the start.
-
     """
 
     def __init__(self, stream: TextIO | None) -> None:

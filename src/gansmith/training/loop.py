@@ -34,7 +34,6 @@ class Budget:
     Attributes:
         images: real images shown to D, or None.
         minutes: of training alone (not decoding, previews or saving), or None; whichever comes first.
-
     """
 
     images: int | None = None
@@ -60,7 +59,6 @@ class Batches:
         objective: says how much of what a step eats.
         state: its recipe, seed and device.
         data: to read from.
-
     """
 
     def __init__(self, objective: Objective, state: TrainState, data: TrainingData) -> None:
@@ -110,7 +108,6 @@ class Loop:
         stop: asked after every step.
         seconds: of training before this stretch, and then in all.
         save_every: images between snapshots; None: twenty over the budget, 5 s to 5 min apart.
-
     """
 
     objective: Objective
@@ -128,7 +125,6 @@ class Loop:
 
         Raises:
             DivergedError: a loss is not a finite number; what came after the last checkpoint is not saved.
-
         """
         batches, totals = Batches(self.objective, self.state, self.data), Totals()
         self._waited, self._recorded, self._snapped = 0.0, (0.0, self.images), (self.seconds, self.images)
@@ -199,7 +195,7 @@ class Loop:
         bad = [name for name, value in means.items() if not torch.isfinite(torch.tensor(value))]
         if bad:
             raise DivergedError(
-                f"{', '.join(bad)} is no longer a finite number at {self.images:,} images; the last checkpoint is from before. "
-                "Go on with lower rates: --set generator_optimizer.learning_rate=1e-4 "
+                f"{', '.join(bad)} is no longer a finite number at {self.images:,} images; the last checkpoint is from "
+                "before. Go on with lower rates: --set generator_optimizer.learning_rate=1e-4 "
                 "--set discriminator_optimizer.learning_rate=1e-4, into another --out"
             )

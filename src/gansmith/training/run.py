@@ -45,7 +45,6 @@ class Run:
         recipe: the resolved method.
         images_seen: real images shown to D, over the whole run.
         seconds: of training, over the whole run.
-
     """
 
     folder: Path
@@ -92,7 +91,6 @@ def train(
         ResourceError: another process trains in the run, or it cannot be written to.
         DivergedError: a loss stopped being finite.
         Interrupted: Ctrl-C or SIGTERM; the state is saved and the same call goes on.
-
     """
     request = Request(recipe, tuple(overrides), size, channels)
     if images is None and minutes is None:
@@ -115,7 +113,6 @@ def rerun(
         budget: instead of the one in the file.
         device: as in `train`.
         quiet: print nothing.
-
     """
     config = RunConfig.load(config_file)
     budget = budget or Budget(config.images, config.minutes)
@@ -190,7 +187,6 @@ class Session:
         budget: when to stop.
         device: where to.
         display: who to tell.
-
     """
 
     def __init__(

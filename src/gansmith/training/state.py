@@ -25,7 +25,6 @@ class TrainState:
         optimizers: by name.
         ema: averaged copies of some of `modules`, under the same names, in eval mode.
         counters: `images` (real images shown to D, over all steps and ranks) and `steps`.
-
     """
 
     recipe: Recipe

@@ -9,7 +9,7 @@ Losses give one value per sample and are reduced here, once. Nothing here waits 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -32,7 +32,6 @@ class Draws:
     Attributes:
         latents: (N, latent_dim) float32, normal.
         rng: for whatever else the phase draws.
-
     """
 
     latents: Tensor
@@ -59,7 +58,6 @@ def discriminator_step(state: TrainState, real: Batch, draws: Draws, steps_taken
 
     Returns:
         `loss_d`, `d_accuracy` and each `penalty_*` applied, as 0-d tensors.
-
     """
     recipe, labels = state.recipe, real.labels
     generator, discriminator = state.modules["generator"], state.modules["discriminator"]
@@ -102,7 +100,6 @@ def generator_step(state: TrainState, real: Batch | None, labels: Tensor | None,
 
     Returns:
         `loss_g` as a 0-d tensor.
-
     """
     recipe = state.recipe
     generator, discriminator = state.modules["generator"], state.modules["discriminator"]
@@ -145,7 +142,7 @@ def average(state: TrainState, batch_size: int) -> None:
         update_ema(averaged, state.modules[name], decay)
 
 
-def mean_of(measured: list[Mapping[str, Tensor]]) -> dict[str, Tensor]:
+def mean_of(measured: Sequence[Mapping[str, Tensor]]) -> dict[str, Tensor]:
     """Return the mean of each name over the dictionaries that have it."""
     names = {name: None for values in measured for name in values}
     return {name: torch.stack([values[name] for values in measured if name in values]).mean() for name in names}

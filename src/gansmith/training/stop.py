@@ -18,7 +18,6 @@ class StopSignal:
 
     Attributes:
         received: number of the signal, or None.
-
     """
 
     def __init__(self) -> None:

@@ -1,0 +1,93 @@
+"""The command line: `gansmith COMMAND ...`. One file a command: parse, call the library, print.
+
+Nothing here imports torch before a command runs, so that help and mistakes answer at once.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+from collections.abc import Sequence
+from typing import Annotated
+
+import tyro
+
+from gansmith.cli.command import Command, unknown_arguments
+from gansmith.cli.interpolate import InterpolateCommand
+from gansmith.cli.recipes import RecipesCommand
+from gansmith.cli.sample import SampleCommand
+from gansmith.cli.show import ShowCommand
+from gansmith.cli.train import TrainCommand
+from gansmith.errors import GansmithError, UsageError, near_matches
+
+COMMANDS = ("train", "sample", "interpolate", "show", "recipes")
+DESCRIPTION = "Train, sample and look into generative adversarial networks. `gansmith COMMAND --help` says more."
+
+AnyCommand = (
+    Annotated[TrainCommand, tyro.conf.subcommand("train")]
+    | Annotated[SampleCommand, tyro.conf.subcommand("sample")]
+    | Annotated[InterpolateCommand, tyro.conf.subcommand("interpolate")]
+    | Annotated[ShowCommand, tyro.conf.subcommand("show")]
+    | Annotated[RecipesCommand, tyro.conf.subcommand("recipes")]
+)
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run one command and exit: 0 done, 2 usage, 3 data, 4 checkpoint, 5 diverged, 6 resources, 130 / 143 interrupted.
+
+    Args:
+        arguments: without the program's name; by default those of the process.
+    """
+    arguments = list(sys.argv[1:] if arguments is None else arguments)
+    debug = "--debug" in arguments
+    logging.basicConfig(format="gansmith: %(message)s", level=logging.WARNING)
+    try:
+        command, unknown = parse(arguments)
+        command.run(unknown)
+    except GansmithError as error:
+        if debug:
+            raise
+        _complain(error)
+        sys.exit(error.exit_code)
+    except KeyboardInterrupt:
+        if debug:
+            raise
+        sys.exit(130)
+
+
+def parse(arguments: Sequence[str]) -> tuple[Command, list[str]]:
+    """Return the command with its arguments, and those that it does not know.
+
+    Raises:
+        UsageError: there is no such command.
+        SystemExit: help was asked for (0), or a required argument is missing (2); already printed.
+    """
+    first = arguments[0] if arguments else ""
+    if first == "--version":
+        from gansmith import __version__
+
+        print(f"gansmith {__version__}")  # noqa: T201
+        sys.exit(0)
+    if first and not first.startswith("-") and first not in COMMANDS:
+        raise UsageError(
+            f"{first}: there is no such command{near_matches(first, COMMANDS)}; there are {', '.join(COMMANDS)}"
+        )
+    command, unknown = tyro.cli(
+        AnyCommand,
+        prog="gansmith",
+        description=DESCRIPTION,
+        args=arguments or ["--help"],
+        return_unknown_args=True,
+        config=(tyro.conf.FlagCreatePairsOff, tyro.conf.UseAppendAction),
+    )
+    return command, unknown_arguments(command, unknown)
+
+
+def _complain(error: GansmithError) -> None:
+    problems = error.problems if isinstance(error, UsageError) else [str(error)]
+    head, indent = ("gansmith: ", "") if len(problems) == 1 else (f"gansmith: {len(problems)} mistakes\n", "  ")
+    try:
+        print(head + "\n".join(indent + problem for problem in problems), file=sys.stderr)  # noqa: T201
+    except OSError:  # nobody reads it any more
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stderr.fileno())

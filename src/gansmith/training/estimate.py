@@ -1,0 +1,151 @@
+"""What a run would take, found by trying a few steps: layers, FLOPs, memory, time. Behind `--dry-run`."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import nn
+from torch.utils.flop_counter import FlopCounterMode
+
+from gansmith import runtime
+from gansmith.build import num_parameters
+from gansmith.data import Batch
+from gansmith.recipe import Recipe
+from gansmith.training.objective import Objective
+from gansmith.training.state import TrainState
+
+TRIED_STEPS, TRIED_SECONDS = 5, 3.0
+SMALL_BATCH = 2
+
+
+@dataclass(frozen=True)
+class Layer:
+    """One row of a network's table.
+
+    Attributes:
+        network: its name in the training state.
+        kind: class of the layer.
+        shape: of one sample's output.
+        parameters: trainable numbers.
+    """
+
+    network: str
+    kind: str
+    shape: tuple[int, ...]
+    parameters: int
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """What one step takes on this machine.
+
+    Attributes:
+        layers: of every network, in the order in which they are first used.
+        parameters: network -> trainable numbers.
+        flops: floating-point operations of a step, backward passes included, lazy penalties spread evenly.
+        memory_bytes: of the process after the tried steps (libraries included), or None if unknown.
+        seconds: per step, after a first one that is not counted.
+        images: real images seen per step.
+    """
+
+    layers: tuple[Layer, ...]
+    parameters: dict[str, int]
+    flops: float
+    memory_bytes: int | None
+    seconds: float
+    images: int
+
+    def lines(self, budget_images: int | None) -> list[str]:
+        """Return the estimate as text, with the time for so many images."""
+        lines = []
+        for network, total in self.parameters.items():
+            lines.append(f"{network}: {total:,} parameters")
+            for layer in (layer for layer in self.layers if layer.network == network):
+                shape = " x ".join(map(str, layer.shape)) or "1"
+                lines.append(f"  {layer.kind:<18}{shape:>16}{layer.parameters:>14,}")
+        rate = self.images / self.seconds
+        memory = "unknown" if self.memory_bytes is None else f"{self.memory_bytes / 1e6:,.0f} MB"
+        lines.append(
+            f"one step: {self.images} images, {self.flops / 1e9:,.1f} GFLOP, {self.seconds * 1e3:,.1f} ms here"
+        )
+        lines.append(f"memory of the process: {memory}; speed: {rate:,.0f} img/s")
+        if budget_images:
+            lines.append(f"{budget_images:,} images would take about {budget_images / rate / 60:,.1f} minutes")
+        return lines
+
+
+def estimate(recipe: Recipe, objective: Objective, device: torch.device) -> Estimate:
+    """Return what a step of the recipe takes, by taking some on random images."""
+    state = objective.initialise(recipe, 0, device)
+    batches = _random_batches(objective, recipe, device)
+    layers = _layers_of(state, objective, batches)
+    seconds = _seconds_per_step(state, objective, batches)
+    return Estimate(
+        layers=tuple(layers),
+        parameters={name: num_parameters(module) for name, module in state.modules.items()},
+        flops=_flops_of(recipe, objective, device),
+        memory_bytes=runtime.memory_in_use(device),
+        seconds=seconds,
+        images=objective.batches(recipe)["real_d"],
+    )
+
+
+def _random_batches(objective: Objective, recipe: Recipe, device: torch.device) -> dict[str, Batch]:
+    sizes = objective.batches(recipe)
+    shape = (recipe.channels, *recipe.size)
+    return {name: Batch(torch.rand(count, *shape, device=device) * 2 - 1) for name, count in sizes.items()}
+
+
+def _layers_of(state: TrainState, objective: Objective, batches: dict[str, Batch]) -> list[Layer]:
+    """Take one step (the first, slow one) and note what each layer put out."""
+    layers: dict[nn.Module, Layer] = {}
+    hooks = []
+
+    def note(network: str, layer: nn.Module, output: Any) -> None:
+        if layer not in layers:
+            kind = type(layer).__name__.removeprefix("Parametrized")
+            layers[layer] = Layer(network, kind, tuple(output.shape[1:]), num_parameters(layer))
+
+    for network, module in state.modules.items():
+        for name, layer in module.named_modules():
+            if "parametrizations" not in name and not _has_layers(layer):
+                hooks.append(layer.register_forward_hook(lambda m, _, out, network=network: note(network, m, out)))
+    objective.step(state, batches)
+    for hook in hooks:
+        hook.remove()
+    return list(layers.values())
+
+
+def _has_layers(module: nn.Module) -> bool:
+    return any(name != "parametrizations" for name, _ in module.named_children())
+
+
+def _seconds_per_step(state: TrainState, objective: Objective, batches: dict[str, Batch]) -> float:
+    times: list[float] = []
+    while len(times) < TRIED_STEPS and sum(times) < TRIED_SECONDS:
+        started = time.perf_counter()
+        measured = objective.step(state, batches)
+        float(next(iter(measured.values())))  # waits for the device
+        times.append(time.perf_counter() - started)
+    return sorted(times)[len(times) // 2]
+
+
+def _flops_of(recipe: Recipe, objective: Objective, device: torch.device) -> float:
+    """FLOPs grow with the batch exactly, so they are counted on a small one and multiplied."""
+    small = recipe.replace(batch_size=SMALL_BATCH)
+    bare = _count(small.replace(penalties={}), objective, device)
+    total = bare
+    for name, settings in recipe.penalties.items():
+        total += (_count(small.replace(penalties={name: settings}), objective, device) - bare) / settings.every
+    return total * recipe.batch_size / SMALL_BATCH
+
+
+def _count(recipe: Recipe, objective: Objective, device: torch.device) -> float:
+    state = objective.initialise(recipe, 0, device)
+    batches = _random_batches(objective, recipe, device)
+    with FlopCounterMode(display=False) as counter:
+        objective.step(state, batches)
+    return float(counter.get_total_flops())
