@@ -1,0 +1,57 @@
+"""Shared by all tests: a private cache, real data only where GANSMITH_DATA says it is, small images on disk."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    torch.set_num_threads(1 if "PYTEST_XDIST_WORKER" in os.environ else 2)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    no_data = pytest.mark.skip(reason="GANSMITH_DATA is not set: no real data sets to test on")
+    no_gpu = pytest.mark.skip(reason="there is no GPU")
+    for item in items:
+        if "data" in item.keywords and not os.environ.get("GANSMITH_DATA"):
+            item.add_marker(no_data)
+        if "gpu" in item.keywords and not torch.cuda.is_available():
+            item.add_marker(no_gpu)
+
+
+@pytest.fixture(autouse=True, scope="session")
+def private_cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Decoded data goes to a folder of this test session."""
+    folder = tmp_path_factory.mktemp("cache")
+    os.environ["GANSMITH_CACHE"] = str(folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def real_data() -> Path:
+    """The folder of real data sets, for tests marked `data`."""
+    return Path(os.environ["GANSMITH_DATA"])
+
+
+def write_images(folder: Path, count: int, size: tuple[int, int] = (16, 16), seed: int = 0, mode: str = "L") -> Path:
+    """Write `count` different PNGs of (height, width) into a folder, made if need be."""
+    folder.mkdir(parents=True, exist_ok=True)
+    random = np.random.default_rng(seed)
+    shape = size if mode == "L" else (*size, len(mode))
+    for index in range(count):
+        Image.fromarray(random.integers(0, 256, shape, dtype=np.uint8)).save(folder / f"{index:03d}.png")
+    return folder
+
+
+@pytest.fixture
+def image_folder(tmp_path: Path) -> Path:
+    """Two classes, cats and dogs, of 12 grey 16x16 images each."""
+    write_images(tmp_path / "pets" / "cats", 12, seed=1)
+    write_images(tmp_path / "pets" / "dogs", 12, seed=2)
+    return tmp_path / "pets"
