@@ -12,7 +12,7 @@ from PIL import Image
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    torch.set_num_threads(1 if "PYTEST_XDIST_WORKER" in os.environ else 2)
+    torch.set_num_threads(1)  # small networks; two threads that wait for each other are slower on a busy machine
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -14,7 +14,7 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any
 
-__version__ = "0.1.0"
+from gansmith.version import __version__
 
 if TYPE_CHECKING:
     from gansmith import recipes
@@ -43,7 +43,7 @@ _HOMES = {
 }
 
 __all__ = [
-    "GansmithError", "Model", "Recipe", "Run", "interpolate", "load", "open_data", "recipes", "sample",
+    "GansmithError", "Model", "Recipe", "Run", "__version__", "interpolate", "load", "open_data", "recipes", "sample",
     "save_animation", "save_images", "save_pretrained", "train", "train_classifier",
 ]  # fmt: skip
 

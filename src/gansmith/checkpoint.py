@@ -23,10 +23,11 @@ from pydantic import ValidationError
 from safetensors import SafetensorError
 from torch import Tensor
 
-from gansmith import __version__, runtime
+from gansmith import runtime
 from gansmith.errors import CheckpointError, ResourceError
 from gansmith.recipe import Recipe
 from gansmith.training.state import TrainState
+from gansmith.version import __version__
 
 FORMAT = 1
 """Of the folder; a reader refuses a newer one by name."""

@@ -17,11 +17,12 @@ from pydantic import ValidationError
 from safetensors import SafetensorError
 from torch import Tensor, nn
 
-from gansmith import __version__, runtime, sampling
+from gansmith import runtime, sampling
 from gansmith.build import build_generator
 from gansmith.checkpoint import Checkpoint, copy_tensors, read_checkpoint, read_newest, write_synced
 from gansmith.errors import CheckpointError
 from gansmith.recipe import Recipe
+from gansmith.version import __version__
 
 FORMAT = 1
 GENERATOR = "generator"

@@ -65,7 +65,7 @@ def parse(arguments: Sequence[str]) -> tuple[Command, list[str]]:
     """
     first = arguments[0] if arguments else ""
     if first == "--version":
-        from gansmith import __version__
+        from gansmith.version import __version__
 
         print(f"gansmith {__version__}")  # noqa: T201
         sys.exit(0)

@@ -15,11 +15,11 @@ import yaml
 from filelock import FileLock, Timeout
 from pydantic import ValidationError
 
-from gansmith import __version__
 from gansmith.errors import ResourceError, UsageError
 from gansmith.overrides import describe_validation
 from gansmith.recipe import Recipe
 from gansmith.request import Request
+from gansmith.version import __version__
 
 CONFIG = "config.yaml"
 LARGEST_CONFIG = 2**20

@@ -1,0 +1,234 @@
+"""What every network family must keep, over sizes, channels and all its options."""
+
+from __future__ import annotations
+
+import itertools
+
+import pytest
+import torch
+from pydantic import ValidationError
+from torch import nn
+
+from gansmith.build import build_discriminator, build_generator, num_parameters
+from gansmith.networks import DISCRIMINATORS, GENERATORS
+from gansmith.recipe import DCGANDiscriminator, DCGANGenerator, MLPDiscriminator, MLPGenerator, Recipe
+from gansmith.runtime import autocast
+from gansmith.sizes import can_make
+
+CPU = torch.device("cpu")
+SIZES = [(8, 8), (16, 16), (28, 28), (32, 32), (20, 24), (24, 16), (48, 40), (48, 56)]
+SETTINGS = {
+    "mlp": [(MLPGenerator(latent_dim=5, hidden=(6, 7)), MLPDiscriminator(hidden=(6, 7)))],
+    "dcgan": [
+        *(
+            (DCGANGenerator(latent_dim=5, width=2, kernel=kernel, stem=stem, head=head), DCGANDiscriminator(width=2))
+            for kernel, stem, head in itertools.product((4, 5), (False, True), ("transposed", "convolution"))
+        ),
+        *(
+            (
+                DCGANGenerator(latent_dim=5, width=2),
+                DCGANDiscriminator(width=2, kernel=kernel, normalisation=normalisation, dropout=dropout),
+            )
+            for kernel, normalisation, dropout in itertools.product((4, 5), ("batch", "spectral", None), (0.0, 0.3))
+        ),
+    ],
+}
+PLAIN = [(family, settings[0]) for family, settings in SETTINGS.items()]
+ALL = [pair for settings in SETTINGS.values() for pair in settings]
+
+
+def recipe_of(pair, size=(16, 16), channels=1) -> Recipe:
+    return Recipe(size=size, channels=channels, generator=pair[0], discriminator=pair[1])
+
+
+def name_of(pair) -> str:
+    shown = (part.model_dump(exclude_defaults=True, exclude={"latent_dim", "width", "hidden"}) for part in pair)
+    return "-".join([pair[0].family, *(f"{key}={value}" for group in shown for key, value in group.items())])
+
+
+each_pair = pytest.mark.parametrize("pair", ALL, ids=name_of)
+
+
+def test_every_family_is_tried_here():
+    assert set(SETTINGS) == set(GENERATORS) == set(DISCRIMINATORS)
+
+
+@each_pair
+@pytest.mark.parametrize(("size", "channels"), [((28, 28), 1), ((16, 16), 2), ((32, 32), 3), ((20, 24), 4)])
+def test_networks_give_images_of_the_size_and_one_logit_each(pair, size, channels):
+    recipe = recipe_of(pair, size, channels)
+    generator, discriminator = build_generator(recipe), build_discriminator(recipe)
+    with torch.no_grad():
+        images = generator(torch.randn(3, generator.latent_dim), None)
+        logits = discriminator(images, None)
+    assert (images.shape, images.dtype) == ((3, channels, *size), torch.float32)
+    assert images.abs().max() <= 1
+    assert (logits.shape, logits.dtype) == ((3,), torch.float32)
+
+
+@pytest.mark.parametrize(("family", "pair"), PLAIN)
+@pytest.mark.parametrize("size", SIZES)
+@pytest.mark.parametrize("channels", [1, 2, 3, 4])
+def test_each_family_makes_every_size_and_channel_count(family, pair, size, channels):
+    assert can_make(family, size)
+    recipe = recipe_of(pair, size, channels)
+    generator, discriminator = build_generator(recipe), build_discriminator(recipe)
+    images = generator(torch.randn(2, 5), None)
+    assert images.shape == (2, channels, *size)
+    assert discriminator(images, None).shape == (2,)
+
+
+@pytest.mark.parametrize(("family", "pair"), PLAIN)
+def test_what_the_size_arithmetic_accepts_is_what_is_built(family, pair):
+    for side in range(8, 65):
+        if not can_make(family, (side, side)):
+            with pytest.raises(ValidationError, match="does not fit"):
+                recipe_of(pair, (side, side))
+            continue
+        recipe = recipe_of(pair, (side, side))
+        generator, discriminator = build_generator(recipe), build_discriminator(recipe)
+        images = generator(torch.randn(2, 5), None)
+        assert images.shape == (2, 1, side, side)
+        assert discriminator(images, None).shape == (2,)
+
+
+@each_pair
+def test_images_of_a_generator_with_large_weights_fill_the_range_and_stay_in_it(pair):
+    generator = build_generator(recipe_of(pair))
+    torch.manual_seed(0)
+    with torch.no_grad():
+        for parameter in generator.parameters():
+            parameter *= 100
+        images = generator(torch.randn(4, 5), None)
+    assert 0.99 < images.abs().max() <= 1
+
+
+@each_pair
+def test_gradients_reach_every_parameter(pair):
+    recipe = recipe_of(pair, (16, 16), 3)
+    generator, discriminator = build_generator(recipe), build_discriminator(recipe)
+    torch.manual_seed(0)
+    discriminator(generator(torch.randn(8, 5), None), None).square().sum().backward()
+    for network in (generator, discriminator):
+        for name, parameter in network.named_parameters():
+            assert parameter.grad is not None and parameter.grad.isfinite().all(), name
+            assert parameter.grad.abs().sum() > 0, name
+
+
+@each_pair
+def test_logits_are_float32_and_near_under_bfloat16(pair):
+    recipe = recipe_of(pair)
+    generator, discriminator = build_generator(recipe).eval(), build_discriminator(recipe).eval()
+    torch.manual_seed(0)
+    with torch.no_grad():
+        images = generator(torch.randn(8, 5), None)
+        exact = discriminator(images, None)
+        with autocast(CPU, "bfloat16"):
+            logits = discriminator(images, None)
+            rough = generator(torch.randn(8, 5), None)
+    assert logits.dtype == torch.float32
+    assert rough.shape == images.shape and rough.abs().max() <= 1
+    torch.testing.assert_close(logits, exact, atol=float(0.05 * exact.abs().max()), rtol=0)  # bfloat16 has 8 bits
+
+
+@each_pair
+def test_weights_are_a_function_of_the_seed(pair):
+    recipe = recipe_of(pair)
+    for build in (build_generator, build_discriminator):
+        one, again, other = (build(recipe, seed).state_dict() for seed in (1, 1, 2))
+        assert all(torch.equal(one[name], again[name]) for name in one)
+        assert not all(torch.equal(one[name], other[name]) for name in one)
+
+
+def test_building_leaves_the_global_random_state_alone():
+    before = torch.get_rng_state()
+    build_generator(recipe_of(ALL[0]), 3)
+    build_discriminator(recipe_of(ALL[-1]), 3)
+    assert torch.equal(torch.get_rng_state(), before)
+
+
+@each_pair
+def test_state_loads_into_a_fresh_network_and_gives_the_same_output(pair):
+    recipe = recipe_of(pair)
+    for build, inputs in ((build_generator, torch.randn(4, 5)), (build_discriminator, torch.rand(4, 1, 16, 16))):
+        trained, fresh = build(recipe, 1), build(recipe, 2)
+        trained(inputs, None)  # moves statistics and spectral vectors
+        fresh.load_state_dict(trained.state_dict())
+        assert torch.equal(fresh.eval()(inputs, None), trained.eval()(inputs, None))
+
+
+@each_pair
+def test_in_eval_mode_a_sample_does_not_depend_on_its_batch(pair):
+    recipe = recipe_of(pair)
+    for build, inputs in ((build_generator, torch.randn(6, 5)), (build_discriminator, torch.rand(6, 1, 16, 16))):
+        network = build(recipe).eval()
+        with torch.no_grad():
+            together = network(inputs, None)
+            alone = torch.cat([network(one[None], None) for one in inputs])
+        torch.testing.assert_close(together, alone, atol=1e-5, rtol=1e-5)
+
+
+@pytest.mark.parametrize("kernel", [4, 5])
+@pytest.mark.parametrize("role", ["generator", "discriminator"])
+def test_kernel_is_that_of_every_strided_convolution(role, kernel):
+    pair = (DCGANGenerator(kernel=kernel, width=2), DCGANDiscriminator(kernel=kernel, width=2))
+    network = (build_generator if role == "generator" else build_discriminator)(recipe_of(pair, (32, 32)))
+    strided = [m for m in network.modules() if isinstance(m, nn.Conv2d | nn.ConvTranspose2d) and m.stride == (2, 2)]
+    assert len(strided) == 3
+    assert {layer.kernel_size for layer in strided} == {(kernel, kernel)}
+
+
+@pytest.mark.parametrize(("head", "last"), [("transposed", nn.ConvTranspose2d), ("convolution", nn.Conv2d)])
+@pytest.mark.parametrize("stem", [False, True])
+def test_head_and_stem_choose_the_first_and_last_convolution(head, last, stem):
+    generator = build_generator(recipe_of((DCGANGenerator(width=2, head=head, stem=stem), DCGANDiscriminator())))
+    layers = [module for module in generator.modules() if isinstance(module, nn.Conv2d | nn.ConvTranspose2d)]
+    assert type(layers[-1]) is last
+    assert layers[-1].out_channels == 1
+    assert (layers[0].stride == (1, 1)) is stem
+    assert sum(layer.stride == (2, 2) for layer in layers) == 2
+
+
+@pytest.mark.parametrize(("normalisation", "count"), [("batch", 2), ("spectral", 0), (None, 0)])
+def test_batch_norm_in_the_discriminator_is_not_on_its_first_layer(normalisation, count):
+    settings = DCGANDiscriminator(width=2, normalisation=normalisation)
+    discriminator = build_discriminator(recipe_of((DCGANGenerator(), settings), (32, 32)))
+    norms = [module for module in discriminator.modules() if isinstance(module, nn.BatchNorm2d)]
+    assert [norm.num_features for norm in norms] == [4, 8][:count]
+
+
+def test_spectral_norm_bounds_every_weight_of_the_discriminator():
+    settings = DCGANDiscriminator(width=2, normalisation="spectral")
+    discriminator = build_discriminator(recipe_of((DCGANGenerator(), settings), (32, 32)))
+    layers = [module for module in discriminator.modules() if isinstance(module, nn.Conv2d | nn.Linear)]
+    assert len(layers) == 4
+    for layer in layers:
+        norm = torch.linalg.matrix_norm(layer.weight.detach().flatten(1), ord=2)
+        assert float(norm) == pytest.approx(1.0, abs=0.02)  # 15 power iterations
+
+
+def test_dropout_acts_in_training_alone():
+    settings = DCGANDiscriminator(width=2, dropout=0.5)
+    discriminator = build_discriminator(recipe_of((DCGANGenerator(), settings)))
+    images = torch.rand(4, 1, 16, 16)
+    assert not torch.equal(discriminator(images, None), discriminator(images, None))
+    discriminator.eval()
+    assert torch.equal(discriminator(images, None), discriminator(images, None))
+
+
+def test_widths_double_up_to_16_times():
+    pair = (DCGANGenerator(width=2), DCGANDiscriminator(width=2))
+    recipe = recipe_of(pair, (1024, 1024))
+    widths = [
+        layer.out_channels
+        for layer in build_discriminator(recipe, device="meta").modules()
+        if isinstance(layer, nn.Conv2d)
+    ]
+    assert widths == [2, 4, 8, 16, 32, 32, 32, 32]
+
+
+def test_number_of_parameters_of_a_dense_network_by_hand():
+    pair = SETTINGS["mlp"][0]
+    recipe = recipe_of(pair, (4, 3), 2)
+    assert num_parameters(build_generator(recipe)) == (5 * 6 + 6) + (6 * 7 + 7) + (7 * 24 + 24)
+    assert num_parameters(build_discriminator(recipe)) == (24 * 6 + 6) + (6 * 7 + 7) + (7 + 1)

@@ -1,0 +1,138 @@
+"""What every objective promises, over all recipes of the adversarial one and a dummy that is nothing like it."""
+
+from __future__ import annotations
+
+import copy
+from pathlib import Path
+
+import pytest
+import torch
+
+from gansmith.checkpoint import read_newest, restore, save_checkpoint
+from gansmith.data import TrainingData, open_data
+from gansmith.recipe import PenaltySettings, Recipe
+from gansmith.recipes import RECIPES
+from gansmith.training.adversarial import OBJECTIVES
+from gansmith.training.loop import Batches, Budget, Loop
+from gansmith.training.objective import Objective
+from gansmith.training.state import TrainState
+from gansmith.training.stop import StopSignal
+from tests.contracts.dummy_objective import PairedWaves, Translation
+
+CPU = torch.device("cpu")
+Case = tuple[Objective, Recipe]
+
+
+def _cases() -> dict[str, Case]:
+    adversarial = OBJECTIVES["adversarial"]
+    cases: dict[str, Case] = {name: (adversarial, function().shrunk()) for name, function in RECIPES.items()}
+    paired = RECIPES["dcgan-small"]().shrunk().replace(loss="relativistic", discriminator_steps=2)
+    cases["dcgan-small paired n_dis 2"] = (adversarial, paired)
+    penalised = paired.replace(penalties={"gradient_penalty": PenaltySettings(weight=10, every=2)}, loss="wasserstein")
+    cases["dcgan-small wasserstein penalised"] = (adversarial, penalised)
+    cases["dummy"] = (Translation(), RECIPES["mlp"]().shrunk())
+    return cases
+
+
+CASES = _cases()
+
+
+@pytest.fixture(params=CASES, ids=list(CASES))
+def case(request: pytest.FixtureRequest) -> Case:
+    return CASES[request.param]
+
+
+def data_for(case: Case) -> TrainingData:
+    objective, recipe = case
+    return PairedWaves() if isinstance(objective, Translation) else open_data("digits", recipe.size, recipe.channels)
+
+
+def advance(case: Case, state: TrainState, steps: int) -> list[dict[str, torch.Tensor]]:
+    batches = Batches(case[0], state, data_for(case))
+    return [case[0].step(state, batches.next()) for _ in range(steps)]
+
+
+def test_initial_state_is_a_function_of_recipe_and_seed(case: Case) -> None:
+    objective, recipe = case
+    first, torch_state = objective.initialise(recipe, 3, CPU).digest(), torch.get_rng_state()
+    assert objective.initialise(recipe, 3, CPU).digest() == first
+    assert objective.initialise(recipe, 4, CPU).digest() != first
+    assert torch.equal(torch.get_rng_state(), torch_state)
+
+
+def test_step_changes_every_weight_and_returns_tensors_on_the_device(case: Case) -> None:
+    objective, recipe = case
+    state = objective.initialise(recipe, 0, CPU)
+    before = {name: copy.deepcopy(list(module.parameters())) for name, module in state.modules.items()}
+    measured = advance(case, state, 2)
+    for values in measured:
+        assert values
+        assert all(isinstance(value, torch.Tensor) and value.ndim == 0 for value in values.values())
+        assert all(not value.requires_grad and value.isfinite() for value in values.values())
+    for name, module in state.modules.items():
+        for (key, parameter), old in zip(module.named_parameters(), before[name], strict=True):
+            if key != "logit.bias":  # shifts real and fake logits alike: no gradient from pairs or an unsaturated hinge
+                assert not torch.equal(parameter, old), f"{name}/{key}"
+
+
+def test_step_counts_the_real_images_it_showed(case: Case) -> None:
+    objective, recipe = case
+    state = objective.initialise(recipe, 0, CPU)
+    advance(case, state, 2)
+    assert state.counters == {"images": 2 * objective.batches(recipe)["real_d"], "steps": 2}
+
+
+def test_settling_repeats_itself_and_leaves_the_trained_modules_alone(case: Case) -> None:
+    objective, recipe = case
+    state = objective.initialise(recipe, 0, CPU)
+    advance(case, state, 2)
+    modules = {key: value.clone() for key, value in state.module_tensors().items()}
+    objective.settle(state)
+    settled = {key: value.clone() for key, value in state.ema_tensors().items()}
+    objective.settle(state)
+    assert all(torch.equal(value, settled[key]) for key, value in state.ema_tensors().items())
+    assert all(torch.equal(value, modules[key]) for key, value in state.module_tensors().items())
+
+
+def test_preview_is_fixed_by_its_seed_and_in_range(case: Case) -> None:
+    objective, recipe = case
+    state = objective.initialise(recipe, 0, CPU)
+    samples = objective.preview(state, 7)
+    assert samples.ndim >= 3
+    assert samples.dtype == torch.float32
+    assert samples.abs().max() <= 1
+    assert torch.equal(objective.preview(state, 7), samples)
+    assert not torch.equal(objective.preview(state, 8), samples)
+    assert not any(module.training for module in state.ema.values())
+
+
+def test_resuming_is_bit_exact(case: Case, tmp_path: Path) -> None:
+    objective, recipe = case
+    straight = objective.initialise(recipe, 0, CPU)
+    advance(case, straight, 4)
+    first = objective.initialise(recipe, 0, CPU)
+    advance(case, first, 2)
+    save_checkpoint(first, tmp_path, 1.0, "f")
+    resumed = objective.initialise(recipe, 0, CPU)
+    checkpoint, _ = read_newest(tmp_path)
+    assert checkpoint is not None
+    restore(resumed, checkpoint)
+    advance(case, resumed, 2)
+    assert resumed.digest() == straight.digest()
+    assert resumed.counters == straight.counters
+
+
+def test_loop_trains_until_the_budget_and_takes_snapshots(case: Case, tmp_path: Path) -> None:
+    objective, recipe = case
+    state = objective.initialise(recipe, 0, CPU)
+    size = objective.batches(recipe)["real_d"]
+    records, snapshots = [], []
+    loop = Loop(
+        objective, state, data_for(case), Budget(images=5 * size), records.append,
+        lambda seconds: snapshots.append(state.counters["images"]), StopSignal(), save_every=2 * size,
+    )  # fmt: skip
+    loop.run()
+    assert snapshots == [2 * size, 4 * size, 5 * size]
+    assert records[0].record["images"] == size
+    assert records[-1].record["images"] == 5 * size
+    assert records[-1].share == 1.0

@@ -1,0 +1,42 @@
+"""A training that says where it is and saves slowly, for tests that kill it: python killable.py FOLDER IMAGES SAVE_EVERY.
+
+Prints "step N" and "writing CHECKPOINT/FILE" before each file of a save, each followed by a pause.
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+from pathlib import Path
+
+import gansmith
+from gansmith import checkpoint
+from gansmith.recipes import RECIPES
+from gansmith.training.adversarial import Adversarial
+
+STEP_PAUSE, WRITE_PAUSE = 0.02, 0.15
+write_synced, step = checkpoint.write_synced, Adversarial.step
+
+
+def slow_write(path: Path, content: bytes) -> None:
+    """Write half of the file, tell, pause, then write it as the product does."""
+    path.write_bytes(content[: len(content) // 2])
+    print(f"writing {path.parent.name}/{path.name}", flush=True)
+    time.sleep(WRITE_PAUSE)
+    write_synced(path, content)
+
+
+def slow_step(self, state, batches):
+    """Take the product's step, tell, pause."""
+    measured = step(self, state, batches)
+    print(f"step {state.counters['steps']}", flush=True)
+    time.sleep(STEP_PAUSE)
+    return measured
+
+
+if __name__ == "__main__":
+    checkpoint.write_synced, Adversarial.step = slow_write, slow_step
+    folder, images, save_every = sys.argv[1:]
+    recipe = RECIPES["dcgan-small"]().shrunk()
+    gansmith.train("digits", recipe, images=int(images), save_every=int(save_every), out=folder, quiet=True)
+    print("finished", flush=True)

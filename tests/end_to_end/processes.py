@@ -1,0 +1,33 @@
+"""Real processes for end-to-end tests: the command itself, and trainings that can be killed at a chosen moment."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONUNBUFFERED": "1"}
+
+
+def gansmith(*arguments: str, cwd: Path, timeout: float = 120) -> subprocess.CompletedProcess[str]:
+    """Run the command and return what it printed; its exit code is the test's to check."""
+    return subprocess.run(
+        command(*arguments), cwd=cwd, env=environment(), capture_output=True, text=True, timeout=timeout, check=False
+    )
+
+
+def start(*arguments: str, cwd: Path) -> subprocess.Popen[str]:
+    """Start the command and return at once."""
+    return subprocess.Popen(
+        command(*arguments), cwd=cwd, env=environment(), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+    )
+
+
+def command(*arguments: str) -> list[str]:
+    return [sys.executable, "-m", "gansmith", *arguments]
+
+
+def environment() -> dict[str, str]:
+    """This process's, with the cache folder that the test session chose after import."""
+    return {**ENVIRONMENT, "GANSMITH_CACHE": os.environ["GANSMITH_CACHE"]}

@@ -1,0 +1,116 @@
+"""N steps straight and k + (N - k) steps with a stop between are the same run, bit for bit, through the public call."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, get_args
+
+import pytest
+import torch
+
+import gansmith
+from gansmith.checkpoint import read_newest, restore
+from gansmith.data import open_data
+from gansmith.recipe import LossName, PenaltySettings, Recipe
+from gansmith.recipes import RECIPES
+from gansmith.training.adversarial import OBJECTIVES
+from gansmith.training.loop import Batches
+
+STEPS = 8
+
+
+def recipe_for(name: str, loss: LossName) -> Recipe:
+    """A shrunk recipe; where D has no batch norm, with a lazy penalty whose turn comes at steps 0, 3 and 6."""
+    recipe = RECIPES[name]().shrunk().replace(loss=loss)
+    if name == "dcgan-32":
+        return recipe
+    penalty = "gradient_penalty" if loss == "wasserstein" else "r1"
+    return recipe.replace(penalties={penalty: PenaltySettings(weight=0.5, every=3)})
+
+
+@dataclass(frozen=True)
+class End:
+    """Where a run stands: every tensor's hash, the counters, and what the next step would be shown."""
+
+    digest: dict[str, str]
+    counters: dict[str, int]
+    next_indices: dict[str, list[int]]
+
+
+def end_of(folder: Path, recipe: Recipe) -> End:
+    checkpoint, _ = read_newest(folder / "checkpoints")
+    assert checkpoint is not None
+    objective = OBJECTIVES[recipe.objective]
+    state = objective.initialise(recipe, 0, torch.device("cpu"))
+    restore(state, checkpoint)
+    data = open_data("digits", recipe.size, recipe.channels)
+    indices = {name: places.tolist() for name, places in Batches(objective, state, data).indices().items()}
+    return End(state.digest(), state.counters, indices)
+
+
+def train(recipe: Recipe, steps: int, folder: Path, save_every_steps: int) -> None:
+    size = recipe.batch_size * recipe.discriminator_steps
+    settings: dict[str, Any] = {"images": steps * size, "save_every": save_every_steps * size, "quiet": True}
+    gansmith.train("digits", recipe, out=folder, **settings)
+
+
+@pytest.mark.parametrize("loss", get_args(LossName))
+@pytest.mark.parametrize("name", RECIPES)
+def test_resume_equals_straight(name: str, loss: LossName, tmp_path: Path) -> None:
+    recipe = recipe_for(name, loss)
+    train(recipe, STEPS, tmp_path / "straight", save_every_steps=5)
+    train(recipe, STEPS // 2, tmp_path / "resumed", save_every_steps=2)
+    assert end_of(tmp_path / "resumed", recipe) != end_of(tmp_path / "straight", recipe)
+    train(recipe, STEPS, tmp_path / "resumed", save_every_steps=2)
+    assert end_of(tmp_path / "resumed", recipe) == end_of(tmp_path / "straight", recipe)
+
+
+@pytest.mark.parametrize("optimizer", ["adam", "rmsprop", "sgd"])
+def test_resume_equals_straight_with_each_optimizer_and_two_discriminator_steps(optimizer: str, tmp_path: Path) -> None:
+    settings = {"name": optimizer, "learning_rate": 1e-3}
+    recipe = recipe_for("dcgan-small", "relativistic").replace(
+        generator_optimizer=settings, discriminator_optimizer=settings, discriminator_steps=2, precision="bfloat16"
+    )
+    train(recipe, STEPS, tmp_path / "straight", save_every_steps=5)
+    train(recipe, 3, tmp_path / "resumed", save_every_steps=2)
+    train(recipe, STEPS, tmp_path / "resumed", save_every_steps=2)
+    assert end_of(tmp_path / "resumed", recipe) == end_of(tmp_path / "straight", recipe)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+def test_resume_equals_straight_at_full_size(tmp_path: Path) -> None:
+    recipe = RECIPES["dcgan-28"]()
+    train(recipe, 200, tmp_path / "straight", save_every_steps=75)
+    train(recipe, 100, tmp_path / "resumed", save_every_steps=100)
+    train(recipe, 200, tmp_path / "resumed", save_every_steps=100)
+    assert end_of(tmp_path / "resumed", recipe) == end_of(tmp_path / "straight", recipe)
+
+
+def test_resumed_run_keeps_one_history_of_metrics(tmp_path: Path) -> None:
+    recipe = RECIPES["mlp"]().shrunk()
+    train(recipe, 4, tmp_path, save_every_steps=2)
+    train(recipe, 8, tmp_path, save_every_steps=2)
+    lines = (tmp_path / "metrics.jsonl").read_text().splitlines()
+    images = [int(line.split('"images": ')[1].split(",")[0]) for line in lines]
+    assert images == sorted(set(images))
+    assert images[-1] == 8 * recipe.batch_size
+
+
+def test_finished_run_says_so_and_changes_nothing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    recipe = RECIPES["mlp"]().shrunk()
+    train(recipe, 4, tmp_path, save_every_steps=2)
+    before = end_of(tmp_path, recipe)
+    gansmith.train("digits", recipe, images=4 * recipe.batch_size, save_every=2 * recipe.batch_size, out=tmp_path)
+    assert "finished already" in capsys.readouterr().out
+    assert end_of(tmp_path, recipe) == before
+
+
+def test_other_recipe_or_seed_in_the_same_folder_is_refused_with_the_difference(tmp_path: Path) -> None:
+    gansmith.train("digits", "mlp", images=128, out=tmp_path, quiet=True)
+    with pytest.raises(gansmith.GansmithError, match="'mlp', asked for 'dcgan-28'") as caught:
+        gansmith.train("digits", "dcgan-28", images=128, out=tmp_path, quiet=True)
+    assert caught.value.exit_code == 2
+    with pytest.raises(gansmith.GansmithError, match="seed: the run has 0, asked for 1"):
+        gansmith.train("digits", "mlp", images=128, seed=1, out=tmp_path, quiet=True)

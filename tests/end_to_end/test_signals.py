@@ -1,0 +1,101 @@
+"""Ctrl-C and SIGTERM save within 10 seconds and say how to go on; a second one leaves at once; a closed output is survived."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from gansmith.checkpoint import checkpoint_folders, read_newest
+from gansmith.training.log import Metrics
+from tests.end_to_end.processes import ENVIRONMENT, environment, gansmith, start
+
+RUN = ("train", "digits", "--recipe", "mlp", "--images", "50m", "--out", "run")
+ALLOWED_SECONDS = 10
+
+
+def wait_for_first_record(folder: Path) -> None:
+    deadline = time.monotonic() + 60
+    while not (folder / "metrics.jsonl").exists():
+        assert time.monotonic() < deadline, "training did not start"
+        time.sleep(0.05)
+
+
+@pytest.mark.parametrize(("number", "exit_code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_one_signal_saves_and_the_same_command_goes_on(number: signal.Signals, exit_code: int, tmp_path: Path) -> None:
+    for attempt in range(2):
+        with start(*RUN, cwd=tmp_path) as process:
+            wait_for_first_record(tmp_path / "run")
+            time.sleep(0.5 + 2.5 * attempt)  # the second time, past the start-up of Python
+            sent = time.monotonic()
+            process.send_signal(number)
+            output, _ = process.communicate(timeout=60)
+        assert time.monotonic() - sent < ALLOWED_SECONDS
+        assert process.returncode == exit_code, output
+        assert "the same command goes on from there" in output
+        assert "Traceback" not in output
+        assert ("going on from" in output) == (attempt == 1)
+        checkpoint, passed_over = read_newest(tmp_path / "run" / "checkpoints")
+        assert checkpoint is not None
+        assert not passed_over
+        assert f"{checkpoint.about['images_seen']:,} images" in output
+
+
+def test_second_signal_leaves_at_once(tmp_path: Path) -> None:
+    script = Path(__file__).with_name("killable.py")
+    with subprocess.Popen(
+        [sys.executable, str(script), "run", "800000", "40"], cwd=tmp_path, env=environment(), stdout=subprocess.PIPE, text=True
+    ) as process:  # fmt: skip
+        assert process.stdout is not None
+        for line in process.stdout:
+            if line.startswith("writing"):  # a save takes some 0.9 s there
+                process.send_signal(signal.SIGTERM)
+                time.sleep(0.05)
+                sent = time.monotonic()
+                process.send_signal(signal.SIGTERM)
+                break
+        process.wait(timeout=30)
+        assert time.monotonic() - sent < 0.6
+    assert process.returncode == 143
+
+
+def test_closed_pipe_does_not_stop_training(tmp_path: Path) -> None:
+    command = f"{sys.executable} -m gansmith train digits --recipe mlp --images 20k --out run | head -n 1; echo ${{PIPESTATUS[0]}}"
+    result = subprocess.run(
+        ["bash", "-c", command], cwd=tmp_path, env=environment(), capture_output=True, text=True, timeout=120, check=True
+    )
+    assert result.stdout.splitlines()[-1] == "0"
+    assert result.stderr == ""
+    assert Metrics(tmp_path / "run" / "metrics.jsonl").read()[-1]["images"] >= 20_000
+
+
+def test_no_standard_output_at_all_does_not_stop_training(tmp_path: Path) -> None:
+    command = f"{sys.executable} -m gansmith train digits --recipe mlp --images 2k --out run >&-"
+    result = subprocess.run(
+        ["bash", "-c", command], cwd=tmp_path, env=environment(), capture_output=True, text=True, timeout=120, check=False
+    )
+    assert (result.returncode, result.stderr) == (0, "")
+    assert checkpoint_folders(tmp_path / "run" / "checkpoints")
+
+
+def test_output_that_is_no_terminal_is_plain_lines(tmp_path: Path) -> None:
+    result = gansmith("train", "digits", "--recipe", "mlp", "--images", "2k", "--out", "run", cwd=tmp_path)
+    assert result.returncode == 0
+    assert "\x1b" not in result.stdout
+    assert "done: 2,048 images" in result.stdout
+
+
+def test_terminal_without_colour_gets_none(tmp_path: Path) -> None:
+    """In a real pseudo-terminal, with NO_COLOR set, no colour codes come (cursor movement may)."""
+    script = f"{sys.executable} -m gansmith train digits --recipe mlp --images 100k --out run"
+    result = subprocess.run(
+        ["script", "-qec", script, "/dev/null"], cwd=tmp_path, capture_output=True, text=True, timeout=120, check=False,
+        env={**ENVIRONMENT, **environment(), "NO_COLOR": "1", "TERM": "xterm"},
+    )  # fmt: skip
+    assert result.returncode == 0, result.stdout
+    assert "img/s" in result.stdout
+    assert not any(f"\x1b[{code}" in result.stdout for code in ("3", "9", "1;3", "38"))

@@ -1,0 +1,234 @@
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from gansmith.errors import UsageError
+from gansmith.overrides import apply_overrides, parse_count
+from gansmith.recipe import SGD, Adam, MLPGenerator, PenaltySettings, RMSprop
+from gansmith.recipes import RECIPES
+
+MLP = RECIPES["mlp"]()
+DCGAN = RECIPES["dcgan-28"]()
+WITH_R1 = DCGAN.replace(penalties={"r1": {"weight": 0.5, "every": 4}})
+
+
+def problems(*overrides: str, recipe=DCGAN) -> list[str]:
+    with pytest.raises(UsageError) as error:
+        apply_overrides(recipe, overrides)
+    assert str(error.value) == "\n".join(error.value.problems)
+    return error.value.problems
+
+
+@pytest.mark.parametrize(
+    ("text", "count"),
+    [
+        ("1", 1),
+        ("500", 500),
+        ("5e3", 5_000),
+        ("500.0", 500),
+        ("200k", 200_000),
+        ("200K", 200_000),
+        (" 200k ", 200_000),
+        ("1.5m", 1_500_000),
+        ("1.5M", 1_500_000),
+        ("0.5k", 500),
+        ("0.001k", 1),
+    ],
+)
+def test_counts_are_whole_numbers_with_k_or_m(text, count):
+    parsed = parse_count(text)
+    assert parsed == count
+    assert type(parsed) is int
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        " ",
+        "k",
+        "m",
+        "0",
+        "0k",
+        "-1",
+        "-5k",
+        "1.5",
+        "0.0001k",
+        "nan",
+        "nank",
+        "inf",
+        "infk",
+        "1e400",
+        "1e15",
+        "12g",
+        "2kk",
+        "ten",
+        "1,000",
+    ],
+)
+def test_what_is_no_count_is_refused_with_an_example(text):
+    with pytest.raises(ValueError, match="is not a count; write a whole number above 0 such as") as error:
+        parse_count(text)
+    assert repr(text) in str(error.value)
+
+
+@given(st.integers(1, 10**14))
+def test_every_whole_number_is_the_count_it_says(count):
+    assert parse_count(str(count)) == count
+
+
+def test_no_overrides_give_an_equal_recipe():
+    assert apply_overrides(DCGAN, []) == DCGAN
+
+
+def test_an_override_changes_its_field_and_leaves_the_given_recipe_alone():
+    assert apply_overrides(DCGAN, ["loss=hinge"]) == DCGAN.replace(loss="hinge")
+    assert DCGAN.loss == "non_saturating"
+
+
+def test_a_nested_override_changes_one_field_of_the_group():
+    changed = apply_overrides(DCGAN, ["generator.width=32", "discriminator.dropout=0"])
+    assert changed.generator == DCGAN.generator.model_copy(update={"width": 32})
+    assert changed.discriminator == DCGAN.discriminator.model_copy(update={"dropout": 0.0})
+
+
+def test_the_last_of_two_overrides_of_a_field_holds():
+    assert apply_overrides(DCGAN, ["batch_size=3", "batch_size=4"]).batch_size == 4
+
+
+def test_values_are_yaml():
+    changed = apply_overrides(MLP, ["size=[32, 48]", "generator.hidden=[64, 32, 16]", "batch_size= 9"])
+    assert (changed.size, changed.generator.hidden, changed.batch_size) == ((32, 48), (64, 32, 16), 9)
+    spectral = apply_overrides(DCGAN, ["discriminator.normalisation=spectral"])
+    assert apply_overrides(spectral, ["discriminator.normalisation=null"]).discriminator == DCGAN.discriminator
+
+
+def test_a_number_with_an_exponent_that_yaml_reads_as_text_is_a_number():
+    changed = apply_overrides(DCGAN, ["generator_optimizer.learning_rate=1e-3"])
+    assert changed.generator_optimizer == Adam(learning_rate=0.001)
+
+
+def test_a_value_may_hold_an_equals_sign():
+    assert "'a=b'" in problems("loss=a=b")[0]
+
+
+def test_another_optimizer_keeps_the_learning_rate_and_takes_its_own_defaults():
+    start = DCGAN.replace(generator_optimizer=Adam(learning_rate=7e-4, beta1=0.1, epsilon=1e-5))
+    assert apply_overrides(start, ["generator_optimizer.name=sgd"]).generator_optimizer == SGD(learning_rate=7e-4)
+    rmsprop = apply_overrides(start, ["generator_optimizer.name=rmsprop"]).generator_optimizer
+    assert rmsprop == RMSprop(learning_rate=7e-4, epsilon=1e-5)
+
+
+@pytest.mark.xfail(strict=True, raises=UsageError, reason="the switched group does not list its new fields")
+def test_fields_of_the_new_optimizer_can_be_set_after_its_name():
+    changed = apply_overrides(DCGAN, ["discriminator_optimizer.name=sgd", "discriminator_optimizer.momentum=0.5"])
+    assert changed.discriminator_optimizer == SGD(momentum=0.5)
+    assert changed.generator_optimizer == Adam()
+
+
+def test_fields_of_the_old_optimizer_are_gone_after_its_name():
+    (problem,) = problems("discriminator_optimizer.name=sgd", "discriminator_optimizer.beta1=0.5")
+    assert "no field 'beta1' in discriminator_optimizer" in problem
+
+
+def test_a_penalty_is_added_by_its_weight():
+    assert apply_overrides(DCGAN, ["penalties.r1.weight=0.1"]).penalties == {"r1": PenaltySettings(weight=0.1)}
+    both = apply_overrides(DCGAN, ["penalties.r1.every=16", "penalties.r1.weight=0.1"])
+    assert both.penalties == {"r1": PenaltySettings(weight=0.1, every=16)}
+
+
+def test_a_penalty_that_is_there_keeps_its_other_field():
+    assert apply_overrides(WITH_R1, ["penalties.r1.weight=2"]).penalties == {"r1": PenaltySettings(weight=2, every=4)}
+
+
+def test_a_penalty_set_to_null_is_removed():
+    assert apply_overrides(WITH_R1, ["penalties.r1=null"]) == DCGAN
+    assert apply_overrides(DCGAN, ["penalties.r1=null"]) == DCGAN
+
+
+def test_a_penalty_without_a_weight_is_refused():
+    assert problems("penalties.r1.every=2") == ["penalties.r1.weight: this field is required"]
+
+
+def test_all_mistakes_are_told_at_once():
+    found = problems(
+        "los=hinge", "generator.widht=3", "no_equals_sign", "batch_size=many", "discriminator_optimizer.learning_rate=0"
+    )
+    assert len(found) == 5
+    for start in ("--set los=hinge", "--set generator.widht=3", "--set no_equals_sign", "batch_size: 'many'"):
+        assert any(problem.startswith(start) for problem in found), start
+
+
+@pytest.mark.parametrize(
+    ("override", "parts"),
+    [
+        ("los=hinge", ("no field 'los' in a recipe", "did you mean 'loss'", "batch_size")),
+        ("generator.widht=3", ("no field 'widht' in generator", "did you mean 'width'", "latent_dim")),
+        ("generatr.width=3", ("no field 'generatr' in a recipe", "did you mean 'generator'")),
+        ("penalties.gradient_penality=null", ("in penalties", "did you mean 'gradient_penalty'", "r1")),
+        ("loss=hing", ("loss: 'hing' is not one of minimax", "did you mean 'hinge'")),
+        ("precision=bf16", ("precision: 'bf16' is not one of float32, bfloat16",)),
+        ("generator_optimizer.name=adm", ("generator_optimizer", "'adm' is not one of adam", "did you mean 'adam'")),
+        ("loss.x=1", ("loss has no fields of its own",)),
+        ("loss", ("write it as field=value",)),
+        ("=3", ("write it as field=value",)),
+        ("batch_size=[", ("not readable as YAML",)),
+        ("generator.width=0", ("generator.width: 0 does not fit", "greater than 0")),
+        ("generator.kernel=3", ("generator.kernel: 3 is not one of 4, 5",)),
+        ("discriminator_optimizer.learning_rate=0", ("discriminator_optimizer.learning_rate: 0", "train nothing")),
+        ("discriminator.dropout=1", ("discriminator.dropout: 1", "less than 1")),
+        ("penalties.r1.weight=-1", ("penalties.r1.weight: -1", "greater than 0")),
+        ("size=[30, 30]", ("size 30x30 does not fit the dcgan generator", "the nearest that fits is")),
+        ("batch_size=", ("batch_size: None does not fit",)),
+    ],
+)
+def test_one_mistake_is_one_line_with_place_value_and_advice(override, parts):
+    (problem,) = problems(override)
+    assert "\n" not in problem
+    for part in parts:
+        assert part in problem
+
+
+def test_a_combination_that_cannot_be_is_refused_with_the_reason():
+    (problem,) = problems("penalties.r1.weight=1", recipe=RECIPES["dcgan-32"]())
+    assert problem.startswith("penalties r1 need the gradient of each image alone")
+
+
+def test_a_whole_group_can_be_given():
+    changed = apply_overrides(DCGAN, ["generator={family: mlp, hidden: [8]}"])
+    assert changed.generator == MLPGenerator(hidden=(8,))
+
+
+@pytest.mark.xfail(strict=True, raises=TypeError, reason="a list is looked up in a dict")
+def test_an_optimizer_name_that_is_a_list_is_a_usage_error():
+    problems("generator_optimizer.name=[1]")
+
+
+@pytest.mark.xfail(strict=True, raises=AttributeError, reason="penalties are taken for a dict")
+def test_a_penalty_after_null_penalties_is_a_usage_error():
+    problems("penalties=null", "penalties.r1.weight=1")
+
+
+@pytest.mark.xfail(strict=True, raises=ValueError, reason="PyYAML raises ValueError for a date that does not exist")
+def test_a_date_that_does_not_exist_is_a_usage_error():
+    problems("loss=2020-13-01")
+
+
+@pytest.mark.xfail(strict=True, reason="the known penalties are not listed one level down")
+def test_an_unknown_penalty_with_a_field_names_the_penalties_there_are():
+    (problem,) = problems("penalties.r2.weight=1")
+    assert "gradient_penalty" in problem
+
+
+@pytest.mark.xfail(strict=True, reason="an empty penalty is left behind by the misspelt field")
+def test_a_misspelt_penalty_field_is_one_mistake():
+    (problem,) = problems("penalties.r1.weigth=1")
+    assert "did you mean 'weight'" in problem
+
+
+@pytest.mark.xfail(strict=True, raises=ValueError, reason="1.001 * 1000 is not a whole number in binary")
+@pytest.mark.parametrize(("text", "count"), [("1.001k", 1_001), ("1.009m", 1_009_000), ("1.005k", 1_005)])
+def test_decimal_counts_are_exact(text, count):
+    assert parse_count(text) == count

@@ -1,0 +1,223 @@
+from __future__ import annotations
+
+import hashlib
+import json
+import subprocess
+import sys
+
+import pytest
+import yaml
+from pydantic import ValidationError
+
+from gansmith.recipe import (
+    SGD,
+    Adam,
+    DCGANDiscriminator,
+    DCGANGenerator,
+    MLPDiscriminator,
+    MLPGenerator,
+    PenaltySettings,
+    Recipe,
+    RMSprop,
+)
+
+MLP = {"size": (28, 28), "channels": 1, "generator": MLPGenerator(), "discriminator": MLPDiscriminator()}
+
+
+def mlp(**changes) -> Recipe:
+    return Recipe(**{**MLP, **changes})
+
+
+def dcgan(**changes) -> Recipe:
+    return mlp(**{"generator": DCGANGenerator(), "discriminator": DCGANDiscriminator(), **changes})
+
+
+CHANGES = [
+    {"size": (32, 32)},
+    {"channels": 3},
+    {"generator": MLPGenerator(latent_dim=99)},
+    {"generator": MLPGenerator(hidden=(128,))},
+    {"discriminator": DCGANDiscriminator()},
+    {"discriminator": DCGANDiscriminator(normalisation="spectral")},
+    {"loss": "hinge"},
+    {"penalties": {"r1": PenaltySettings(weight=1)}},
+    {"penalties": {"r1": PenaltySettings(weight=1, every=2)}},
+    {"generator_optimizer": Adam(learning_rate=1e-4)},
+    {"generator_optimizer": SGD()},
+    {"discriminator_optimizer": RMSprop()},
+    {"batch_size": 64},
+    {"discriminator_steps": 5},
+    {"ema_half_life_images": 0},
+    {"precision": "bfloat16"},
+]
+
+
+def test_id_is_the_start_of_the_sha256_of_sorted_json_with_defaults():
+    recipe = mlp()
+    text = json.dumps(recipe.model_dump(mode="json"), sort_keys=True, separators=(",", ":"))
+    assert recipe.id == hashlib.sha256(text.encode()).hexdigest()[:8]
+    assert '"beta1":0.5' in text and '"ema_half_life_images":20000' in text
+
+
+def test_id_is_the_same_for_equal_recipes():
+    assert mlp().id == mlp().id == Recipe.model_validate(mlp().model_dump()).id
+
+
+def test_id_does_not_depend_on_whether_a_default_is_written():
+    assert mlp(loss="non_saturating", generator=MLPGenerator(latent_dim=100)).id == mlp().id
+
+
+def test_id_does_not_depend_on_the_order_of_keys():
+    recipe = mlp(penalties={"r1": PenaltySettings(weight=1), "gradient_penalty": PenaltySettings(weight=10)})
+    tree = recipe.model_dump(mode="json")
+
+    def backwards(node):
+        return {key: backwards(node[key]) for key in reversed(node)} if isinstance(node, dict) else node
+
+    assert Recipe.model_validate(backwards(tree)).id == recipe.id
+
+
+def test_id_does_not_tell_whole_floats_from_integers():
+    assert mlp(penalties={"r1": {"weight": 10}}).id == mlp(penalties={"r1": {"weight": 10.0}}).id
+
+
+def test_every_change_of_a_field_changes_the_id():
+    ids = [mlp().id, *(mlp(**change).id for change in CHANGES)]
+    assert len(set(ids)) == len(ids)
+
+
+def test_id_is_the_same_in_another_process():
+    code = "from gansmith.recipes import mlp; print(mlp().id)"
+    seen = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.strip()
+    assert seen == mlp().id
+
+
+def test_a_recipe_and_its_parts_are_frozen():
+    recipe = mlp()
+    with pytest.raises(ValidationError, match="frozen"):
+        recipe.loss = "hinge"
+    with pytest.raises(ValidationError, match="frozen"):
+        recipe.generator.latent_dim = 3
+    with pytest.raises(ValidationError, match="frozen"):
+        recipe.generator_optimizer.learning_rate = 1.0
+
+
+@pytest.mark.parametrize(
+    ("changes", "place"),
+    [
+        ({"lss": "hinge"}, "lss"),
+        ({"generator": {"family": "mlp", "width": 64}}, "generator.mlp.width"),
+        ({"generator_optimizer": {"name": "sgd", "beta1": 0.5}}, "generator_optimizer.sgd.beta1"),
+        ({"penalties": {"r1": {"weight": 1, "often": 2}}}, "penalties.r1.often"),
+    ],
+)
+def test_unknown_keys_are_refused_at_every_depth(changes, place):
+    with pytest.raises(ValidationError) as error:
+        mlp(**changes)
+    (problem,) = error.value.errors()
+    assert problem["type"] == "extra_forbidden"
+    assert ".".join(map(str, problem["loc"])) == place
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"size": (0, 28)},
+        {"size": (28,)},
+        {"channels": 0},
+        {"loss": "hinged"},
+        {"objective": "translation"},
+        {"generator": {"family": "unet"}},
+        {"generator": MLPGenerator().model_dump() | {"hidden": ()}},
+        {"generator": MLPGenerator().model_dump() | {"latent_dim": 0}},
+        {"discriminator": DCGANDiscriminator().model_dump() | {"dropout": 1.0}},
+        {"discriminator": DCGANDiscriminator().model_dump() | {"kernel": 3}},
+        {"penalties": {"r3": {"weight": 1}}},
+        {"penalties": {"r1": {"weight": 0}}},
+        {"penalties": {"r1": {"weight": float("inf")}}},
+        {"penalties": {"r1": {"weight": 1, "every": 0}}},
+        {"generator_optimizer": {"name": "adam", "learning_rate": 0}},
+        {"generator_optimizer": {"name": "adam", "learning_rate": float("nan")}},
+        {"generator_optimizer": {"name": "adam", "beta1": 1.0}},
+        {"batch_size": 0},
+        {"discriminator_steps": 0},
+        {"ema_half_life_images": -1},
+        {"precision": "float16"},
+    ],
+)
+def test_values_out_of_range_are_refused(changes):
+    with pytest.raises(ValidationError):
+        mlp(**changes)
+
+
+@pytest.mark.parametrize("penalty", ["r1", "gradient_penalty"])
+def test_a_penalty_with_batch_norm_in_the_discriminator_is_refused_with_the_reason(penalty):
+    with pytest.raises(ValidationError, match="mixes the images of a batch") as error:
+        dcgan(discriminator=DCGANDiscriminator(normalisation="batch"), penalties={penalty: {"weight": 1}})
+    assert penalty in str(error.value) and "discriminator.normalisation=spectral" in str(error.value)
+
+
+@pytest.mark.parametrize("normalisation", ["spectral", None])
+def test_a_penalty_without_batch_norm_is_allowed(normalisation):
+    recipe = dcgan(discriminator=DCGANDiscriminator(normalisation=normalisation), penalties={"r1": {"weight": 1}})
+    assert recipe.penalties["r1"] == PenaltySettings(weight=1.0, every=1)
+
+
+def test_a_size_that_a_family_cannot_make_is_refused_and_the_nearest_is_named():
+    with pytest.raises(ValidationError, match=r"size 31x31 does not fit the dcgan generator.* fits is 32x32"):
+        dcgan(size=(31, 31))
+    with pytest.raises(ValidationError, match="does not fit the dcgan discriminator"):
+        mlp(size=(31, 31), discriminator=DCGANDiscriminator())
+    assert mlp(size=(31, 31)).size == (31, 31)
+
+
+@pytest.mark.parametrize("changes", [{}, *CHANGES])
+def test_yaml_round_trip_gives_an_equal_recipe_of_the_same_id(changes):
+    recipe = mlp(**changes)
+    read = Recipe.model_validate(yaml.safe_load(yaml.safe_dump(recipe.model_dump(mode="json"))))
+    assert read == recipe
+    assert read.id == recipe.id
+
+
+def test_replace_changes_a_copy_and_validates_it():
+    recipe = mlp()
+    assert recipe.replace(batch_size=7).batch_size == 7
+    assert recipe.batch_size == 128
+    with pytest.raises(ValidationError):
+        recipe.replace(batch_size=0)
+    with pytest.raises(ValidationError):
+        recipe.replace(batchsize=1)
+
+
+def test_shrunk_divides_widths_by_8_and_keeps_the_method():
+    recipe = dcgan(
+        generator=DCGANGenerator(width=64, kernel=5, stem=True, head="transposed"),
+        discriminator=DCGANDiscriminator(width=128, normalisation="spectral", dropout=0.3),
+        loss="hinge",
+        penalties={"r1": {"weight": 1, "every": 4}},
+        discriminator_steps=3,
+    )
+    small = recipe.shrunk()
+    assert small.generator == DCGANGenerator(latent_dim=12, width=8, kernel=5, stem=True, head="transposed")
+    assert small.discriminator == DCGANDiscriminator(width=16, normalisation="spectral", dropout=0.3)
+    assert (small.batch_size, small.ema_half_life_images) == (8, 64)
+    kept = {"size", "channels", "loss", "penalties", "generator_optimizer", "discriminator_optimizer", "precision"}
+    assert all(getattr(small, field) == getattr(recipe, field) for field in kept | {"discriminator_steps"})
+
+
+def test_shrunk_dense_networks_are_narrow_but_never_empty():
+    recipe = mlp(generator=MLPGenerator(latent_dim=8, hidden=(8, 256)), discriminator=MLPDiscriminator(hidden=(1,)))
+    small = recipe.shrunk()
+    assert small.generator == MLPGenerator(latent_dim=4, hidden=(4, 32))
+    assert small.discriminator.hidden == (4,)
+
+
+def test_shrunk_keeps_an_ema_that_is_a_copy():
+    assert mlp(ema_half_life_images=0).shrunk().ema_half_life_images == 0
+
+
+def test_recipes_load_no_torch():
+    modules = "gansmith.recipe, gansmith.recipes, gansmith.overrides, gansmith.request"
+    code = f"import sys, {modules}; print('torch' in sys.modules)"
+    seen = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.strip()
+    assert seen == "False"

@@ -1,0 +1,135 @@
+from __future__ import annotations
+
+import json
+
+import pytest
+import yaml
+
+from gansmith.errors import UsageError
+from gansmith.recipes import DEFAULT_RECIPE, RECIPES
+from gansmith.request import Request
+
+CUSTOM = RECIPES["mlp"](size=(20, 31), channels=2).replace(loss="hinge")
+
+
+def test_the_default_is_the_default_recipe():
+    assert Request().name == DEFAULT_RECIPE
+    assert Request().resolve((32, 32), 3, "float32") == RECIPES[DEFAULT_RECIPE](size=(32, 32), channels=3)
+
+
+@pytest.mark.parametrize("name", RECIPES)
+def test_a_named_recipe_takes_size_channels_and_precision_of_data_and_machine(name):
+    resolved = Request(name).resolve((16, 24), 2, "bfloat16")
+    assert resolved == RECIPES[name](size=(16, 24), channels=2, precision="bfloat16")
+
+
+def test_the_size_and_channels_asked_for_go_before_the_data():
+    resolved = Request("mlp", size=(8, 9), channels=1).resolve((32, 32), 3, "float32")
+    assert (resolved.size, resolved.channels) == ((8, 9), 1)
+
+
+def test_overrides_go_last():
+    resolved = Request("mlp", ("loss=hinge", "precision=float32", "size=[10, 11]")).resolve((8, 8), 1, "bfloat16")
+    assert (resolved.loss, resolved.precision, resolved.size) == ("hinge", "float32", (10, 11))
+
+
+def test_a_whole_recipe_is_taken_as_it_is():
+    assert Request(CUSTOM).resolve((32, 32), 3, "bfloat16") == CUSTOM
+    assert Request(CUSTOM).name == "custom"
+
+
+def test_a_whole_recipe_with_size_channels_and_overrides_is_changed_in_these():
+    resolved = Request(CUSTOM, ("batch_size=4",), size=(9, 10), channels=3).resolve((32, 32), 1, "bfloat16")
+    assert resolved == CUSTOM.replace(batch_size=4, size=(9, 10), channels=3)
+
+
+def test_resolving_an_impossible_request_raises():
+    with pytest.raises(UsageError, match=r"did you mean .*'dcgan-28'"):
+        Request("dcgan-29").resolve((28, 28), 1, "float32")
+    with pytest.raises(UsageError, match="30x31 does not fit"):
+        Request("dcgan-28").resolve((30, 31), 1, "float32")
+
+
+@pytest.mark.parametrize("request_", [Request(), Request("mlp", ("loss=hinge",), (5, 5), 4), Request(CUSTOM)])
+def test_a_good_request_has_no_problems(request_):
+    assert request_.problems() == []
+
+
+def test_an_unknown_recipe_is_a_problem_that_names_the_near_and_all():
+    (problem,) = Request("dcgan_28").problems()
+    assert "--recipe dcgan_28" in problem and "did you mean 'dcgan-28'" in problem
+    assert all(name in problem for name in RECIPES)
+
+
+def test_all_problems_of_the_overrides_are_told():
+    found = Request("dcgan-28", ("los=hinge", "batch_size=0")).problems()
+    assert len(found) == 2
+    assert found[0].startswith("--set los=hinge") and found[1].startswith("batch_size: 0")
+
+
+def test_a_size_that_the_family_cannot_make_is_a_problem():
+    (problem,) = Request("dcgan-28", size=(30, 31)).problems()
+    assert "size 30x31 does not fit the dcgan generator" in problem
+
+
+def test_problems_of_a_whole_recipe_are_told_too():
+    assert len(Request(CUSTOM, ("generator.width=3",)).problems()) == 1
+
+
+@pytest.mark.parametrize(
+    ("recipe", "data_size", "one_size", "expected"),
+    [
+        ("dcgan-28", (28, 28), True, (28, 28)),
+        ("dcgan-28", (32, 48), True, (32, 48)),
+        ("dcgan-28", (40, 48), True, (40, 48)),
+        ("dcgan-28", (128, 128), True, (64, 64)),
+        ("dcgan-28", (500, 400), True, (56, 48)),
+        ("dcgan-28", (500, 400), False, (64, 64)),
+        ("dcgan-28", (33, 47), False, (32, 32)),
+        ("dcgan-28", (5, 5), True, (8, 8)),
+        ("mlp", (31, 17), True, (31, 17)),
+        ("mlp", (31, 17), False, (17, 17)),
+        ("mlp", (640, 320), True, (64, 32)),
+        (CUSTOM, (31, 17), True, (31, 17)),
+    ],
+)
+def test_default_size_is_that_of_the_data_if_it_can_be_made_and_is_not_large(recipe, data_size, one_size, expected):
+    size = Request(recipe).default_size(data_size, one_size)
+    assert size == expected
+
+
+@pytest.mark.parametrize("name", RECIPES)
+@pytest.mark.parametrize("data_size", [(1, 1), (13, 90), (64, 65), (3000, 2000)])
+@pytest.mark.parametrize("one_size", [True, False])
+def test_the_default_size_can_always_be_made(name, data_size, one_size):
+    request = Request(name)
+    size = request.default_size(data_size, one_size)
+    assert request.resolve(size, 3, "float32").size == size
+    assert max(size) <= 64
+
+
+@pytest.mark.parametrize(
+    "request_",
+    [
+        Request(),
+        Request("mlp", ("loss=hinge", "batch_size=3"), (48, 64), 3),
+        Request(CUSTOM, ("penalties.r1.weight=1",), (7, 7), 4),
+    ],
+)
+def test_a_request_survives_json_and_yaml(request_):
+    values = request_.as_dict()
+    assert Request.from_dict(json.loads(json.dumps(values))) == request_
+    assert Request.from_dict(yaml.safe_load(yaml.safe_dump(values))) == request_
+
+
+def test_different_requests_have_different_values():
+    requests = [
+        Request("mlp"),
+        Request("dcgan-28"),
+        Request("mlp", ("loss=hinge",)),
+        Request("mlp", size=(28, 28)),
+        Request("mlp", channels=1),
+        Request(RECIPES["mlp"]()),
+    ]
+    texts = {json.dumps(request.as_dict()) for request in requests}
+    assert len(texts) == len(requests)
