@@ -19,9 +19,9 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     no_data = pytest.mark.skip(reason="GANSMITH_DATA is not set: no real data sets to test on")
     no_gpu = pytest.mark.skip(reason="there is no GPU")
     for item in items:
-        if "data" in item.keywords and not os.environ.get("GANSMITH_DATA"):
+        if item.get_closest_marker("data") and not os.environ.get("GANSMITH_DATA"):
             item.add_marker(no_data)
-        if "gpu" in item.keywords and not torch.cuda.is_available():
+        if item.get_closest_marker("gpu") and not torch.cuda.is_available():
             item.add_marker(no_gpu)
 
 

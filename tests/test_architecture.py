@@ -1,4 +1,4 @@
-"""The house rules, enforced: who imports whom, how long files and functions are, what public things say of themselves."""
+"""The house rules, enforced: who imports whom, how long files and functions are, what public things say."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ LAYERS: list[set[str]] = [
     {"networks"},
     {"build"},
     {"training.state", "training.log", "training.stop", "training.folder", "training.classify"}
-    | {"checkpoint", "models", "sampling"},
+    | {"checkpoint", "restore", "models", "sampling"},
     {"training.step", "training.objective", "training.adversarial"},
     {"training.loop", "training.run", "training.estimate"},
     {"cli", "__init__", "__main__"},

@@ -15,16 +15,16 @@ import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import safetensors.torch
-import torch
-from pydantic import ValidationError
+from pydantic import BaseModel, ConfigDict, Field, NonNegativeFloat, NonNegativeInt, ValidationError
 from safetensors import SafetensorError
 from torch import Tensor
 
 from gansmith import runtime
 from gansmith.errors import CheckpointError, ResourceError
+from gansmith.overrides import describe_validation
 from gansmith.recipe import Recipe
 from gansmith.training.state import TrainState
 from gansmith.version import __version__
@@ -34,7 +34,26 @@ FORMAT = 1
 KEEP = 2
 PARTIAL, REPLACED = ".writing-", ".replaced-"
 TENSOR_FILES = ("modules.safetensors", "ema.safetensors", "optimizers.safetensors")
+OWN_SUM = "sha256_of_the_rest"
 FILES = ("recipe.json", "state.json", *TENSOR_FILES)
+
+
+class Progress(BaseModel):
+    """How far training is: the content of state.json.
+
+    Attributes:
+        seed: of weights, order and every draw.
+        counters: `images` and `steps`.
+        seconds: of training so far.
+        num_optimizer_tensors: in optimizers.safetensors; how many an optimiser keeps depends on its settings.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+
+    seed: NonNegativeInt
+    counters: dict[Literal["images", "steps"], NonNegativeInt] = Field(min_length=2)
+    seconds: NonNegativeFloat
+    num_optimizer_tensors: NonNegativeInt
 
 
 @dataclass(frozen=True)
@@ -44,14 +63,14 @@ class Checkpoint:
     Attributes:
         path: its folder.
         recipe: the resolved method.
-        state: `seed`, `counters`, `seconds` (of training).
+        state: how far training was.
         about: version, machine, data fingerprint.
         tensors: file name -> "name/key" -> tensor.
     """
 
     path: Path
     recipe: Recipe
-    state: dict[str, Any]
+    state: Progress
     about: dict[str, Any]
     tensors: dict[str, dict[str, Tensor]]
 
@@ -77,20 +96,28 @@ def save_checkpoint(state: TrainState, folder: Path, seconds: float, fingerprint
     except OSError as error:
         shutil.rmtree(partial, ignore_errors=True)
         raise ResourceError(f"{final}: could not save ({error.strerror}); earlier checkpoints are kept") from error
-    for old in checkpoint_folders(folder)[KEEP:]:
+    # Only older ones: a damaged checkpoint of more images must not push the new one out.
+    for old in [path for path in checkpoint_folders(folder) if int(path.name) <= int(final.name)][KEEP:]:
         shutil.rmtree(old, ignore_errors=True)
     return final
 
 
 def _write_files(state: TrainState, folder: Path, seconds: float, fingerprint: str) -> None:
-    progress = {"seed": state.seed, "counters": state.counters, "seconds": seconds}
     groups = (state.module_tensors(), state.ema_tensors(), state.optimizer_tensors())
+    progress = Progress.model_validate(
+        {
+            "seed": state.seed,
+            "counters": state.counters,
+            "seconds": seconds,
+            "num_optimizer_tensors": len(groups[-1]),
+        }
+    )
     contents = {
         "recipe.json": state.recipe.canonical_json().encode(),
-        "state.json": json.dumps(progress).encode(),
+        "state.json": progress.model_dump_json().encode(),
         **{name: _tensor_bytes(tensors) for name, tensors in zip(TENSOR_FILES, groups, strict=True)},
     }
-    about = {
+    about: dict[str, Any] = {
         "format": FORMAT,
         "version": __version__,
         "images_seen": state.counters["images"],
@@ -99,9 +126,16 @@ def _write_files(state: TrainState, folder: Path, seconds: float, fingerprint: s
         "machine": runtime.machine_facts(state.device),
         "sha256": {name: hashlib.sha256(content).hexdigest() for name, content in contents.items()},
     }
+    about[OWN_SUM] = sum_of_about(about)
     for name, content in [*contents.items(), ("about.json", json.dumps(about, indent=1).encode())]:
         write_synced(folder / name, content)
     _sync_folder(folder)
+
+
+def sum_of_about(about: Mapping[str, Any]) -> str:
+    """Return the sha256 of about.json's content but for the field that holds this very sum."""
+    rest = {key: value for key, value in about.items() if key != OWN_SUM}
+    return hashlib.sha256(json.dumps(rest, sort_keys=True).encode()).hexdigest()
 
 
 def _tensor_bytes(tensors: Mapping[str, Tensor]) -> bytes:
@@ -200,21 +234,29 @@ def read_checkpoint(path: Path) -> Checkpoint:
         raise CheckpointError(f"{path}: not a checkpoint ({kind})")
     try:
         about = json.loads((path / "about.json").read_bytes())
-        written_by, newer = about["version"], about["format"] > FORMAT
-        sums = about["sha256"]
+        if about[OWN_SUM] != sum_of_about(about):
+            raise ValueError("its sha256 is not the one recorded")
+        newer = about["format"] > FORMAT
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise CheckpointError(f"{path}: about.json is missing or damaged ({type(error).__name__})") from error
     if newer:
         raise NewerFormatError(
-            f"{path}: written by gansmith {written_by} in format {about['format']}; this is gansmith {__version__}, "
-            f"which reads up to format {FORMAT}: upgrade gansmith"
+            f"{path}: written by gansmith {about.get('version')} in format {about['format']}; this is gansmith "
+            f"{__version__}, which reads up to format {FORMAT}: upgrade gansmith"
         )
+    sums = about.get("sha256")
+    if not isinstance(sums, dict):
+        raise CheckpointError(f"{path}: about.json has no sha256 of the other files")
     contents = {name: _verified(path / name, sums.get(name)) for name in FILES}
     try:
         recipe = Recipe.model_validate_json(contents["recipe.json"])
         tensors = {name: safetensors.torch.load(contents[name]) for name in TENSOR_FILES}
-        return Checkpoint(path, recipe, json.loads(contents["state.json"]), about, tensors)
-    except (ValidationError, SafetensorError, ValueError) as error:
+        progress = Progress.model_validate_json(contents["state.json"])
+        return Checkpoint(path, recipe, progress, about, tensors)
+    except ValidationError as error:
+        file = "recipe.json" if error.title == Recipe.__name__ else "state.json"
+        raise CheckpointError(f"{path / file}: cannot be read ({'; '.join(describe_validation(error))})") from error
+    except (SafetensorError, ValueError) as error:
         raise CheckpointError(f"{path}: cannot be read ({error})") from error
 
 
@@ -226,52 +268,3 @@ def _verified(path: Path, expected: str | None) -> bytes:
     if hashlib.sha256(content).hexdigest() != expected:
         raise CheckpointError(f"{path}: damaged ({len(content):,} bytes whose sha256 is not the one recorded)")
     return content
-
-
-def restore(state: TrainState, checkpoint: Checkpoint) -> None:
-    """Put a checkpoint into a freshly initialised state of the same recipe.
-
-    Raises:
-        CheckpointError: keys are missing or unexpected, or shapes differ; they are named.
-    """
-    modules, ema, optimizers = (checkpoint.tensors[name] for name in TENSOR_FILES)
-    copy_tensors(state.module_tensors(), modules, checkpoint.path / "modules.safetensors")
-    copy_tensors(state.ema_tensors(), ema, checkpoint.path / "ema.safetensors")
-    for name, optimizer in state.optimizers.items():
-        own = {key.removeprefix(f"{name}/"): value for key, value in optimizers.items() if key.startswith(f"{name}/")}
-        _restore_optimizer(optimizer, own, checkpoint.path / "optimizers.safetensors")
-    state.counters = dict(checkpoint.state["counters"])
-
-
-@torch.no_grad()
-def copy_tensors(into: Mapping[str, Tensor], found: Mapping[str, Tensor], path: Path) -> None:
-    """Copy tensors by name into existing ones.
-
-    Raises:
-        CheckpointError: the names or shapes are not the same; up to five of them are named, with `path`.
-    """
-    problems = [f"{name} is missing" for name in into.keys() - found.keys()]
-    problems += [f"{name} is not expected" for name in found.keys() - into.keys()]
-    problems += [
-        f"{name} has shape {tuple(found[name].shape)}, expected {tuple(into[name].shape)}"
-        for name in into.keys() & found.keys()
-        if into[name].shape != found[name].shape
-    ]
-    if problems:
-        more = f" and {len(problems) - 5} more" if len(problems) > 5 else ""
-        raise CheckpointError(f"{path}: does not fit the recipe: {'; '.join(sorted(problems)[:5])}{more}")
-    for name, tensor in into.items():
-        tensor.copy_(found[name])
-
-
-def _restore_optimizer(optimizer: torch.optim.Optimizer, found: Mapping[str, Tensor], path: Path) -> None:
-    parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
-    entries: dict[int, dict[str, Tensor]] = {}
-    for key, value in found.items():
-        index, entry = key.split("/", 1)
-        parameter = parameters[int(index)] if int(index) < len(parameters) else None
-        if parameter is None or (value.ndim and value.shape != parameter.shape):
-            raise CheckpointError(f"{path}: {key} of shape {tuple(value.shape)} does not fit the recipe's optimiser")
-        # The memory layout of the parameter (channels last), or every later step would be slower.
-        entries.setdefault(int(index), {})[entry] = torch.empty_like(parameter).copy_(value) if value.ndim else value
-    optimizer.load_state_dict({"state": entries, "param_groups": optimizer.state_dict()["param_groups"]})

@@ -23,6 +23,7 @@ from torch import Tensor
 Pixels = NDArray[np.uint8]
 GAP = 2
 GAP_VALUE = 255
+SMALLEST_CELL = 48
 MODES = {1: "L", 3: "RGB", 4: "RGBA"}
 GRID_SUFFIXES = (".png", ".webp", ".jpg", ".jpeg")
 ANIMATION_SUFFIXES = (".webp", ".gif", ".png")
@@ -76,11 +77,15 @@ def save_grid(samples: Tensor, path: str | os.PathLike[str], columns: int | None
     Small images are enlarged by a whole factor (nearest), so that a cell is at least 48 pixels wide on the screen.
     """
     picture = to_pillow(tile(to_pixels(samples), columns))
-    factor = max(1, round(56 / max(samples.shape[2:])))
+    factor = _enlargement(samples)
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     picture.resize((picture.width * factor, picture.height * factor), Image.Resampling.NEAREST).save(path)
     return path
+
+
+def _enlargement(samples: Tensor) -> int:
+    return math.ceil(SMALLEST_CELL / max(samples.shape[2:]))
 
 
 def save_images(samples: Tensor, path: str | os.PathLike[str]) -> Path:
@@ -100,7 +105,8 @@ def save_images(samples: Tensor, path: str | os.PathLike[str]) -> Path:
     names = [f"{index:06d}.png" for index in range(len(pixels))]
     path.parent.mkdir(parents=True, exist_ok=True)
     if suffix == ".npz":
-        np.savez_compressed(path, images=pixels)
+        with path.open("wb") as file:
+            np.savez_compressed(file, images=pixels)
     elif suffix == ".zip":
         with zipfile.ZipFile(path, "w") as archive:
             for name, cell in zip(names, pixels, strict=True):
@@ -130,7 +136,7 @@ def save_animation(frames: Sequence[Tensor], path: str | os.PathLike[str], frame
     if path.suffix.lower() not in ANIMATION_SUFFIXES:
         raise ValueError(f"{path.name}: cannot write an animation as {path.suffix or 'a folder'}; use .webp or .gif")
     pictures = [to_pillow(tile(to_pixels(frame))) for frame in frames]
-    factor = max(1, round(56 / max(frames[0].shape[2:])))
+    factor = _enlargement(frames[0])
     pictures = [
         picture.resize((picture.width * factor, picture.height * factor), Image.Resampling.NEAREST)
         for picture in pictures

@@ -19,9 +19,10 @@ from torch import Tensor, nn
 
 from gansmith import runtime, sampling
 from gansmith.build import build_generator
-from gansmith.checkpoint import Checkpoint, copy_tensors, read_checkpoint, read_newest, write_synced
+from gansmith.checkpoint import Checkpoint, read_checkpoint, read_newest, write_synced
 from gansmith.errors import CheckpointError
 from gansmith.recipe import Recipe
+from gansmith.restore import copy_tensors
 from gansmith.version import __version__
 
 FORMAT = 1

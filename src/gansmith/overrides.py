@@ -5,15 +5,18 @@ Every function reports all the mistakes it can find at once, each with its place
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+import reprlib
+from collections.abc import Iterable
+from decimal import Decimal, InvalidOperation
 from typing import Any, get_args
 
 import yaml
 from pydantic import ValidationError
 
 from gansmith.errors import UsageError, near_matches
-from gansmith.recipe import SGD, Adam, PenaltyName, Recipe, RMSprop, Settings
+from gansmith.recipe import SGD, Adam, PenaltyName, PenaltySettings, Recipe, RMSprop, Settings
 
+MOST_IMAGES = 10**15
 SUFFIXES = {"k": 1_000, "m": 1_000_000}
 _UNION_TAGS = frozenset({"mlp", "dcgan", "adam", "rmsprop", "sgd"})
 _OPTIMIZERS: dict[str, type[Settings]] = {"adam": Adam, "rmsprop": RMSprop, "sgd": SGD}
@@ -28,10 +31,10 @@ def parse_count(text: str) -> int:
     lowered = text.strip().lower()
     scale = SUFFIXES.get(lowered[-1:], 1)
     try:
-        count = float(lowered[:-1] if scale > 1 else lowered) * scale
-    except ValueError:
-        count = -1.0
-    if not (0 < count < 1e15 and count == int(count)):
+        count = Decimal(lowered[:-1] if scale > 1 else lowered) * scale
+    except InvalidOperation:
+        count = Decimal(-1)
+    if not (count.is_finite() and 0 < count < MOST_IMAGES and count == int(count)):
         raise ValueError(f"{text!r} is not a count; write a whole number above 0 such as 5000, 200k or 1.5m")
     return int(count)
 
@@ -66,39 +69,44 @@ def _apply_one(tree: dict[str, Any], text: str) -> str | None:
         return f"--set {text}: write it as field=value, such as loss=hinge"
     try:
         value = yaml.safe_load(value_text)
-    except yaml.YAMLError:
+    except (yaml.YAMLError, ValueError):  # ValueError: a date that does not exist
         return f"--set {text}: the value {value_text!r} is not readable as YAML"
     node: Any = tree
     *parents, last = path.split(".")
-    walked = ""
-    for key in parents:
-        if walked == "penalties" and key in get_args(PenaltyName):
-            node.setdefault(key, {})
-        if not isinstance(node, dict) or key not in node:
-            return _unknown_key(text, key, walked, node)
-        node, walked = node[key], f"{walked}.{key}".lstrip(".")
-    known = get_args(PenaltyName) if walked == "penalties" else ("weight", "every") if "penalties." in walked else node
-    if not isinstance(node, dict) or last not in known:
-        return _unknown_key(text, last, walked, known)
-    if walked == "penalties" and value is None:
+    for depth, key in enumerate(path.split(".")):
+        fields = _fields(parents[:depth], node)
+        if key not in fields:
+            return _unknown_key(text, key, ".".join(parents[:depth]), fields)
+        if depth < len(parents):
+            node = node.setdefault(key, {})
+    if parents == ["penalties"] and value is None:
         node.pop(last, None)
         return None
-    if last == "name" and value in _OPTIMIZERS:
-        _keep_shared_fields(node, _OPTIMIZERS[value].model_fields)
+    if last == "name" and isinstance(value, str) and value in _OPTIMIZERS:
+        for key in [key for key in node if key not in _OPTIMIZERS[value].model_fields]:
+            del node[key]
     node[last] = value
     return None
 
 
-def _keep_shared_fields(node: dict[str, Any], fields: Mapping[str, Any]) -> None:
-    for key in [key for key in node if key not in fields]:
-        del node[key]
+def _fields(parents: list[str], node: Any) -> Iterable[str]:
+    """Return the fields that the node at this path has or may be given."""
+    if not isinstance(node, dict):
+        return ()
+    if parents == ["penalties"]:
+        return get_args(PenaltyName)
+    if parents[:1] == ["penalties"]:
+        return PenaltySettings.model_fields
+    if str(node.get("name")) in _OPTIMIZERS:
+        return _OPTIMIZERS[node["name"]].model_fields
+    return node
 
 
-def _unknown_key(text: str, key: str, walked: str, node: Iterable[str] | Any) -> str:
-    if not isinstance(node, dict | tuple):
-        return f"--set {text}: {walked or 'the recipe'} has no fields of its own"
+def _unknown_key(text: str, key: str, walked: str, fields: Iterable[str]) -> str:
+    if not fields:
+        return f"--set {text}: {walked} has no fields of its own"
     place = f"in {walked}" if walked else "in a recipe"
-    return f"--set {text}: there is no field {key!r} {place}{near_matches(key, node)}; there are {', '.join(node)}"
+    return f"--set {text}: there is no field {key!r} {place}{near_matches(key, fields)}; there are {', '.join(fields)}"
 
 
 def describe_validation(error: ValidationError) -> list[str]:
@@ -106,22 +114,37 @@ def describe_validation(error: ValidationError) -> list[str]:
     return [_describe_one(dict(item)) for item in error.errors()]
 
 
+class _Seen:
+    """A user's value whose text is cut: it may be huge, or refer to itself."""
+
+    def __init__(self, value: Any) -> None:
+        self._value = value
+
+    def __repr__(self) -> str:
+        short = reprlib.Repr()
+        short.maxlevel = 2
+        return short.repr(self._value)
+
+    def __str__(self) -> str:
+        return self._value if isinstance(self._value, str) else repr(self)
+
+
 def _describe_one(item: dict[str, Any]) -> str:
     location = [str(part) for part in item["loc"]]
     if len(location) > 1 and location[1] in _UNION_TAGS:
         del location[1]
-    path = ".".join(part for part in location if part != "[key]")
+    path = ".".join(part for part in location if part != "[key]") or "the whole"
     if item["type"] == "value_error":
-        return f"{path}: {item['ctx']['error']}".removeprefix(": ")
-    seen = item["input"]
+        return f"{path}: {item['ctx']['error']}".removeprefix("the whole: ")
+    seen = _Seen(item["input"])
     if item["type"] in ("literal_error", "union_tag_invalid"):
         expected = item["ctx"].get("expected") or item["ctx"]["expected_tags"]
         choices = [word.strip(" '\"") for word in str(expected).replace(" or ", ", ").split(",")]
-        seen = item["ctx"].get("tag", seen)
+        seen = _Seen(item["ctx"].get("tag", item["input"]))
         return f"{path}: {seen!r} is not one of {', '.join(choices)}{near_matches(str(seen), choices)}"
     if item["type"] == "missing":
         return f"{path}: this field is required"
     if item["type"] == "extra_forbidden":
         return f"{path}: there is no such field"
-    advice = "; a rate of 0 would train nothing" if location[-1] == "learning_rate" else ""
+    advice = "; a rate of 0 would train nothing" if location[-1:] == ["learning_rate"] else ""
     return f"{path}: {seen!r} does not fit: {item['msg'][0].lower()}{item['msg'][1:]}{advice}"

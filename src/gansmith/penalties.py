@@ -10,6 +10,8 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
+from gansmith.runtime import full_precision
+
 Discriminator = Callable[[Tensor, Tensor | None], Tensor]
 Penalty = Callable[[Discriminator, Tensor, Tensor, Tensor | None, torch.Generator], Tensor]
 """(discriminator, real, fake, labels, rng) -> (N,): real and fake (N, C, *space) float32, labels (N,) or None."""
@@ -24,9 +26,9 @@ def input_gradients(discriminator: Discriminator, samples: Tensor, labels: Tenso
         labels: (N,) int64 or None.
     """
     samples = samples.detach().float().requires_grad_(True)
-    with torch.autocast(samples.device.type, enabled=False):
+    with full_precision(samples.device):
         logits = discriminator(samples, labels)
-    (gradients,) = torch.autograd.grad(logits.sum(), samples, create_graph=True)
+        (gradients,) = torch.autograd.grad(logits.sum(), samples, create_graph=True)
     return gradients.flatten(1)
 
 

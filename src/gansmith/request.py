@@ -54,7 +54,7 @@ class Request:
         """Return the request that `as_dict` wrote."""
         recipe = values["recipe"]
         return Request(
-            recipe if isinstance(recipe, str) else Recipe.model_validate(recipe),
+            Recipe.model_validate(recipe) if isinstance(recipe, dict) else recipe,
             tuple(values["set"]),
             None if values["size"] is None else (values["size"][0], values["size"][1]),
             values["channels"],

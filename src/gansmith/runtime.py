@@ -10,6 +10,7 @@ import hashlib
 import os
 import platform
 import sys
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import torch
@@ -51,6 +52,11 @@ def best_precision(device: torch.device) -> Precision:
 def autocast(device: torch.device, precision: Precision) -> torch.autocast:
     """Return the context in which convolutions and matrix products run in `precision`."""
     return torch.autocast(device.type, dtype=DTYPES[precision], enabled=precision != "float32")
+
+
+def full_precision(device: torch.device) -> AbstractContextManager[object]:
+    """Return the context in which everything is computed in float32, whatever `autocast` is around it."""
+    return nullcontext() if device.type == "meta" else torch.autocast(device.type, enabled=False)
 
 
 def seed_of(*parts: int | str) -> int:

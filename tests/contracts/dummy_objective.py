@@ -1,4 +1,4 @@
-"""An objective unlike the adversarial one: two generators, paired input, samples (N, 1, T). It keeps the frame general."""
+"""An objective unlike the adversarial one, to keep the frame general: two generators, pairs, samples (N, 1, T)."""
 
 from __future__ import annotations
 
@@ -73,9 +73,11 @@ class Translation:
         assert pair.condition is not None
         rng = runtime.generator_for(state.device, state.seed, state.counters["images"])
         noise = 0.1 * torch.randn(pair.condition.shape, generator=rng)
+        waves = state.modules["generator"]((pair.condition + noise).squeeze(1))
+        conditions = state.modules["back"](pair.images.squeeze(1))
         losses = {
-            "generator": (state.modules["generator"]((pair.condition + noise).squeeze(1)) - pair.images).square().mean(),
-            "back": (state.modules["back"](pair.images.squeeze(1)) - pair.condition).square().mean(),
+            "generator": (waves - pair.images).square().mean(),
+            "back": (conditions - pair.condition).square().mean(),
         }
         for name, loss in losses.items():
             state.optimizers[name].zero_grad()

@@ -8,10 +8,11 @@ from pathlib import Path
 import pytest
 import torch
 
-from gansmith.checkpoint import read_newest, restore, save_checkpoint
+from gansmith.checkpoint import read_newest, save_checkpoint
 from gansmith.data import TrainingData, open_data
 from gansmith.recipe import PenaltySettings, Recipe
 from gansmith.recipes import RECIPES
+from gansmith.restore import restore
 from gansmith.training.adversarial import OBJECTIVES
 from gansmith.training.loop import Batches, Budget, Loop
 from gansmith.training.objective import Objective

@@ -18,10 +18,7 @@ from gansmith.training.state import TrainState
 CPU = torch.device("cpu")
 IDS = {"mlp": "a405ebf2", "dcgan-28": "0deedc42", "dcgan-32": "d5fa4c18", "dcgan-small": "915d59fa"}
 each_recipe = pytest.mark.parametrize("name", RECIPES)
-no_meta_autocast = pytest.mark.xfail(strict=True, raises=RuntimeError, reason="torch.autocast knows no meta device")
-each_recipe_on_meta = pytest.mark.parametrize(
-    "name", [pytest.param(name, marks=no_meta_autocast) if name == "dcgan-small" else name for name in RECIPES]
-)
+each_recipe_on_meta = pytest.mark.parametrize("name", RECIPES)
 
 
 @each_recipe
@@ -57,7 +54,6 @@ def test_full_size_networks_build_on_the_meta_device(name, size):
     assert images.shape == (recipe.batch_size, 3, *size)
 
 
-@no_meta_autocast
 @each_recipe
 def test_discriminators_give_a_logit_each_on_the_meta_device(name):
     recipe = RECIPES[name]()

@@ -187,7 +187,6 @@ def test_penalty_is_one_float32_value_per_sample(name, precision):
     assert value.isfinite().all()
 
 
-@pytest.mark.xfail(strict=True, raises=AssertionError, reason="the gradient is taken outside the float32 context")
 @pytest.mark.parametrize("name", PENALTIES)
 def test_penalty_under_bfloat16_is_computed_in_float32(name):
     torch.manual_seed(0)

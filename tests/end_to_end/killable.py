@@ -1,4 +1,4 @@
-"""A training that says where it is and saves slowly, for tests that kill it: python killable.py FOLDER IMAGES SAVE_EVERY.
+"""A training that says where it is and saves slowly, for tests that kill it: killable.py FOLDER IMAGES SAVE_EVERY.
 
 Prints "step N" and "writing CHECKPOINT/FILE" before each file of a save, each followed by a pause.
 """

@@ -16,7 +16,9 @@ from tests.end_to_end.processes import environment
 from tests.end_to_end.test_resume import end_of
 
 BATCH, SAVE_EVERY_STEPS, STEPS = 8, 5, 400
-SAVE_FILES = ("modules.safetensors", "optimizers.safetensors", "about.json", "recipe.json", "ema.safetensors", "state.json")
+SAVE_FILES = (
+    "modules.safetensors", "optimizers.safetensors", "about.json", "recipe.json", "ema.safetensors", "state.json",
+)  # fmt: skip
 TRIALS = 12
 
 

@@ -10,10 +10,11 @@ import pytest
 import torch
 
 import gansmith
-from gansmith.checkpoint import read_newest, restore
+from gansmith.checkpoint import read_newest
 from gansmith.data import open_data
 from gansmith.recipe import LossName, PenaltySettings, Recipe
 from gansmith.recipes import RECIPES
+from gansmith.restore import restore
 from gansmith.training.adversarial import OBJECTIVES
 from gansmith.training.loop import Batches
 

@@ -1,4 +1,4 @@
-"""Ctrl-C and SIGTERM save within 10 seconds and say how to go on; a second one leaves at once; a closed output is survived."""
+"""Ctrl-C and SIGTERM save within 10 s and say how to go on; a second leaves at once; a closed output is survived."""
 
 from __future__ import annotations
 
@@ -15,7 +15,14 @@ from gansmith.training.log import Metrics
 from tests.end_to_end.processes import ENVIRONMENT, environment, gansmith, start
 
 RUN = ("train", "digits", "--recipe", "mlp", "--images", "50m", "--out", "run")
+TRAIN = f"{sys.executable} -m gansmith train digits --recipe mlp --out run"
 ALLOWED_SECONDS = 10
+
+
+def bash(command: str, folder: Path) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        ["bash", "-c", command], cwd=folder, env=environment(), capture_output=True, text=True, timeout=120, check=False
+    )
 
 
 def wait_for_first_record(folder: Path) -> None:
@@ -48,8 +55,12 @@ def test_one_signal_saves_and_the_same_command_goes_on(number: signal.Signals, e
 def test_second_signal_leaves_at_once(tmp_path: Path) -> None:
     script = Path(__file__).with_name("killable.py")
     with subprocess.Popen(
-        [sys.executable, str(script), "run", "800000", "40"], cwd=tmp_path, env=environment(), stdout=subprocess.PIPE, text=True
-    ) as process:  # fmt: skip
+        [sys.executable, str(script), "run", "800000", "40"],
+        cwd=tmp_path,
+        env=environment(),
+        stdout=subprocess.PIPE,
+        text=True,
+    ) as process:
         assert process.stdout is not None
         for line in process.stdout:
             if line.startswith("writing"):  # a save takes some 0.9 s there
@@ -64,20 +75,14 @@ def test_second_signal_leaves_at_once(tmp_path: Path) -> None:
 
 
 def test_closed_pipe_does_not_stop_training(tmp_path: Path) -> None:
-    command = f"{sys.executable} -m gansmith train digits --recipe mlp --images 20k --out run | head -n 1; echo ${{PIPESTATUS[0]}}"
-    result = subprocess.run(
-        ["bash", "-c", command], cwd=tmp_path, env=environment(), capture_output=True, text=True, timeout=120, check=True
-    )
+    result = bash(f"{TRAIN} --images 20k | head -n 1; echo ${{PIPESTATUS[0]}}", tmp_path)
     assert result.stdout.splitlines()[-1] == "0"
     assert result.stderr == ""
     assert Metrics(tmp_path / "run" / "metrics.jsonl").read()[-1]["images"] >= 20_000
 
 
 def test_no_standard_output_at_all_does_not_stop_training(tmp_path: Path) -> None:
-    command = f"{sys.executable} -m gansmith train digits --recipe mlp --images 2k --out run >&-"
-    result = subprocess.run(
-        ["bash", "-c", command], cwd=tmp_path, env=environment(), capture_output=True, text=True, timeout=120, check=False
-    )
+    result = bash(f"{TRAIN} --images 2k >&-", tmp_path)
     assert (result.returncode, result.stderr) == (0, "")
     assert checkpoint_folders(tmp_path / "run" / "checkpoints")
 
@@ -91,9 +96,8 @@ def test_output_that_is_no_terminal_is_plain_lines(tmp_path: Path) -> None:
 
 def test_terminal_without_colour_gets_none(tmp_path: Path) -> None:
     """In a real pseudo-terminal, with NO_COLOR set, no colour codes come (cursor movement may)."""
-    script = f"{sys.executable} -m gansmith train digits --recipe mlp --images 100k --out run"
     result = subprocess.run(
-        ["script", "-qec", script, "/dev/null"], cwd=tmp_path, capture_output=True, text=True, timeout=120, check=False,
+        ["script", "-qec", f"{TRAIN} --images 100k", "/dev/null"], cwd=tmp_path, capture_output=True, text=True, timeout=120, check=False,
         env={**ENVIRONMENT, **environment(), "NO_COLOR": "1", "TERM": "xterm"},
     )  # fmt: skip
     assert result.returncode == 0, result.stdout

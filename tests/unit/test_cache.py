@@ -98,7 +98,6 @@ class TestContent:
         with pytest.raises(DataError, match="pets: no images found in its test split"):
             open_data(image_folder, (16, 16), 1, "test")
 
-    # BUG in cache.open_data: the cache folder takes the source's whole name, and 255 bytes plus its hash are no name.
     def test_folder_with_a_name_of_255_bytes_is_decoded(self, tmp_path):
         assert len(open_data(write_images(tmp_path / ("x" * 255), 2), (16, 16), 1)) == 2
 
@@ -173,8 +172,6 @@ class TestReuse:
         assert (after.images[1] == 7).all()
         assert (before.images[1] == 1).all()
 
-    # BUG in cache.open_data: an object's folder is named by pixels and labels alone, so the class names and the
-    # skipped images of an earlier object with the same pixels are given back.
     def test_objects_with_the_same_pixels_keep_their_own_class_names(self):
         def pets(names):
             class Pets(list):
@@ -225,7 +222,6 @@ class TestBadImages:
         assert [name for name, _ in data.skipped] == ["1"]
         assert data.images[:, 0, 0, 0].tolist() == [0, 1]
 
-    # BUG in sources.ObjectSource._list_all: reading the labels indexes every item outside of any READ_ERRORS.
     def test_item_of_a_labelled_object_that_cannot_be_read_is_skipped(self):
         class Pets(list):
             def __getitem__(self, index):

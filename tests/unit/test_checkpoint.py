@@ -17,18 +17,20 @@ import torch
 from gansmith.checkpoint import (
     FILES,
     FORMAT,
+    OWN_SUM,
     NewerFormatError,
     checkpoint_folders,
     clean_up,
     read_checkpoint,
     read_newest,
-    restore,
     save_checkpoint,
+    sum_of_about,
 )
 from gansmith.data import Batch
 from gansmith.errors import CheckpointError, ResourceError
 from gansmith.recipe import SGD, Recipe, RMSprop
 from gansmith.recipes import RECIPES
+from gansmith.restore import restore
 from gansmith.training.adversarial import OBJECTIVES
 from gansmith.training.state import TrainState
 
@@ -70,11 +72,17 @@ def save_twice(folder: Path) -> tuple[Path, Path, TrainState]:
     return older, save_checkpoint(state, folder, 2.0, "data"), state
 
 
+def write_about(path, about) -> None:
+    """Write about.json with a sum of its own that is right."""
+    about = {**about, OWN_SUM: sum_of_about(about)}
+    (path / "about.json").write_text(json.dumps(about))
+
+
 def with_right_sums(path: Path) -> None:
     """Make about.json vouch for the files as they are."""
     about = json.loads((path / "about.json").read_text())
     about["sha256"] = {name: hashlib.sha256((path / name).read_bytes()).hexdigest() for name in FILES}
-    (path / "about.json").write_text(json.dumps(about))
+    write_about(path, about)
 
 
 def change_tensors(file: Path, change) -> None:
@@ -98,8 +106,8 @@ class TestRoundTrip:
         assert any(key.startswith("optimizers/") for key in state.digest())
         assert fresh.counters == state.counters
         assert checkpoint.recipe == recipe
-        assert checkpoint.state["seed"] == 3
-        assert checkpoint.state["seconds"] == 12.5
+        assert checkpoint.state.seed == 3
+        assert checkpoint.state.seconds == 12.5
         assert checkpoint.about["data_fingerprint"] == "abc"
 
     @pytest.mark.parametrize("optimizer", [RMSprop(), SGD(momentum=0.9), SGD(momentum=0.0)], ids=str)
@@ -160,10 +168,8 @@ class TestKeeping:
         save_checkpoint(state, tmp_path, 1.0, "")
         path = save_checkpoint(state, tmp_path, 2.0, "")
         assert [entry.name for entry in tmp_path.iterdir()] == [path.name]
-        assert read_checkpoint(path).state["seconds"] == 2.0
+        assert read_checkpoint(path).state.seconds == 2.0
 
-    # BUG in checkpoint.save_checkpoint: the two of the most images are kept, whole or not, so damaged ones ahead of the
-    # place training went on from push out the checkpoint just written.
     def test_checkpoint_just_saved_stays_though_damaged_ones_of_more_images_lie_beside_it(self, tmp_path):
         for name in ("000000000016", "000000000024"):
             (tmp_path / name).mkdir()
@@ -173,7 +179,7 @@ class TestKeeping:
         _, newer, state = save_twice(tmp_path)
         checkpoint, reasons = read_newest(tmp_path)
         assert checkpoint.path == newer
-        assert checkpoint.state["counters"] == state.counters
+        assert checkpoint.state.counters == state.counters
         assert reasons == []
 
     @pytest.mark.parametrize("folder", ["", "missing"])
@@ -207,8 +213,6 @@ class TestDamage:
         assert str(newer / file) in reason
         assert "sha256" in reason
 
-    # BUG in checkpoint._write_files / read_checkpoint: nothing vouches for about.json itself, so most flipped bytes in
-    # it go unseen; one in the value of "format" even stops everything as "from a newer version".
     @pytest.mark.parametrize(
         "text", ["format", "1,", "version", "images_seen", "data_fingerprint", "machine", "sha256"]
     )
@@ -228,12 +232,11 @@ class TestDamage:
         with pytest.raises(CheckpointError, match=r"about\.json is missing or damaged"):
             read_checkpoint(path)
 
-    # BUG in checkpoint.read_checkpoint: `sums.get` of what is no mapping raises AttributeError.
     @pytest.mark.parametrize("sums", [[], "x", 5, None])
     def test_checksums_of_another_kind_are_refused(self, tmp_path, sums):
         path = save_checkpoint(tiny_state(), tmp_path, 1.0, "")
         about = json.loads((path / "about.json").read_text())
-        (path / "about.json").write_text(json.dumps({**about, "sha256": sums}))
+        write_about(path, {**about, "sha256": sums})
         with pytest.raises(CheckpointError):
             read_checkpoint(path)
 
@@ -259,7 +262,7 @@ class TestDamage:
     def test_newer_format_is_refused_by_its_version_and_not_passed_over(self, tmp_path):
         _, newer, _ = save_twice(tmp_path)
         about = json.loads((newer / "about.json").read_text())
-        (newer / "about.json").write_text(json.dumps({**about, "format": FORMAT + 1, "version": "9.8.7"}))
+        write_about(newer, {**about, "format": FORMAT + 1, "version": "9.8.7"})
         with pytest.raises(NewerFormatError, match=rf"gansmith 9\.8\.7 in format {FORMAT + 1}.*upgrade") as raised:
             read_newest(tmp_path)
         assert raised.value.exit_code == 4
@@ -335,10 +338,9 @@ class TestForeignContent:
     def test_optimiser_state_of_another_shape_is_named(self, tmp_path, key):
         path = save_checkpoint(tiny_state(), tmp_path, 1.0, "")
         change_tensors(path / "optimizers.safetensors", lambda tensors: tensors.update({key: torch.zeros(3, 2)}))
-        with pytest.raises(CheckpointError, match=rf"{key.removeprefix('generator/')} of shape \(3, 2\)"):
+        with pytest.raises(CheckpointError, match=rf"{key} (has shape \(3, 2\)|is not expected)"):
             restore(new_state(tiny_recipe()), read_checkpoint(path))
 
-    # BUG in checkpoint._restore_optimizer: the part before and after "/" of a key is not checked.
     @pytest.mark.parametrize("key", ["generator/x/exp_avg", "generator/0", "generator/-1/exp_avg", "strange/0/exp_avg"])
     def test_optimiser_key_of_another_form_is_named(self, tmp_path, key):
         path = save_checkpoint(tiny_state(), tmp_path, 1.0, "")
@@ -346,8 +348,6 @@ class TestForeignContent:
         with pytest.raises(CheckpointError, match=key.split("/", 1)[1]):
             restore(new_state(tiny_recipe()), read_checkpoint(path))
 
-    # BUG in checkpoint._restore_optimizer: entries that are not there are not missed; the next step fails, or Adam
-    # silently begins anew for that parameter.
     @pytest.mark.parametrize("prefix", ["generator/0/exp_avg_sq", "generator/0/", "generator/"])
     def test_missing_optimiser_state_is_named(self, tmp_path, prefix):
         path = save_checkpoint(tiny_state(), tmp_path, 1.0, "")
@@ -360,7 +360,6 @@ class TestForeignContent:
         with pytest.raises(CheckpointError, match=r"optimizers\.safetensors"):
             restore(new_state(tiny_recipe()), read_checkpoint(path))
 
-    # BUG in checkpoint.read_checkpoint / restore: the content of state.json is not checked; KeyError or TypeError.
     @pytest.mark.parametrize("content", ["{}", "[]", '{"seed": 3, "counters": 5, "seconds": 1.0}'])
     def test_state_json_without_its_fields_is_refused(self, tmp_path, content):
         path = save_checkpoint(tiny_state(), tmp_path, 1.0, "")

@@ -177,9 +177,8 @@ class TestMistakes:
     )
     def test_config_goes_with_no_other_recipe(self, arguments):
         (problem,) = problems_of("train", "--config", "config.yaml", *arguments)
-        assert problem.startswith("--config: its recipe is complete")
+        assert problem.startswith("--config: the file says this already")
 
-    # BUG in cli.train.TrainCommand._checked: with --config these are silently ignored.
     @pytest.mark.parametrize("arguments", [["pets"], ["--seed", "5"], ["--save-every", "100"]])
     def test_config_refuses_what_it_would_ignore(self, arguments):
         (problem,) = problems_of("train", "--config", "config.yaml", *arguments)

@@ -88,8 +88,6 @@ class TestModes:
         raw = encoded(image, transparency=1)
         assert pixels_of(raw, channels) == ([[76, 255]] if channels == 1 else [[RED, WHITE]])
 
-    # BUG in decode._converted: an image that already has the wanted mode is returned before its transparent colour
-    # (PNG tRNS) is looked at; at another number of channels the same file is laid on white.
     @pytest.mark.parametrize("channels", [1, 3])
     @pytest.mark.parametrize("mode", ["L", "RGB"])
     def test_transparent_colour_is_white_whatever_the_mode(self, mode, channels):
@@ -117,7 +115,6 @@ class TestModes:
         raw = encoded(Image.fromarray(np.array([[-5, 0.6, 254.4, 1e9]], np.float32)), "TIFF")
         assert pixels_of(raw, 1) == [[0, 1, 254, 255]]
 
-    # BUG in decode._converted: NaN in a float TIFF becomes 0 (with a RuntimeWarning).
     def test_float_grey_with_nan_is_a_bad_image(self):
         raw = encoded(Image.fromarray(np.array([[np.nan, 1]], np.float32)), "TIFF")
         with pytest.raises(BadImageError):
@@ -242,7 +239,6 @@ class TestArrays:
         array = np.arange(2 * 2 * 5, dtype=np.uint8).reshape(2, 2, 5)
         np.testing.assert_array_equal(decode(array, (2, 2), 5)[0], array.transpose(2, 0, 1))
 
-    # BUG in decode.array_of: NumPy has no bfloat16, so `.numpy()` raises TypeError, which stops everything.
     def test_bfloat16_tensor_is_read_or_refused_as_a_bad_image(self):
         try:
             pixels, _ = decode(torch.ones(1, 2, 2, dtype=torch.bfloat16), (2, 2), 1)
@@ -341,8 +337,6 @@ class TestBadFiles:
         with pytest.raises(BadImageError, match="1, 3 or 4 channels, not 5"):
             decode(encoded(noise()), (32, 32), 5)
 
-    # BUG in decode.decode: "width as text" makes ImageOps.exif_transpose raise struct.error, which is not caught: one
-    # such file stops the decoding of the whole data set.
     @pytest.mark.parametrize("exif", BROKEN_EXIF.values(), ids=BROKEN_EXIF)
     def test_image_with_broken_exif_is_read_or_refused_with_a_reason(self, exif):
         try:
@@ -351,7 +345,6 @@ class TestBadFiles:
             return
         assert pixels.shape == (3, 32, 32)
 
-    # BUG in decode.open_image / decode: Pillow raises TypeError for some of these, which is not caught.
     @pytest.mark.filterwarnings("ignore")  # Pillow's own, about what it finds in damaged files
     def test_tiff_with_a_tag_of_another_type_is_read_or_refused_with_a_reason(self):
         good = encoded(noise().resize((8, 8)), "TIFF")

@@ -76,7 +76,6 @@ def test_size_is_that_of_the_image_as_it_is_to_be_seen(tmp_path, orientation, si
     assert facts(tmp_path).size == size
 
 
-# BUG in inspection._header: `getexif().get(0x0112, 1) >= 5` raises TypeError where the orientation is no number.
 @pytest.mark.parametrize("exif", BROKEN_EXIF.values(), ids=BROKEN_EXIF)
 def test_broken_exif_of_one_image_stops_nothing(tmp_path, exif):
     write_images(tmp_path, 3, size=(32, 32), mode="RGB")

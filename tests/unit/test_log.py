@@ -56,8 +56,6 @@ class TestMetrics:
         metrics.append({"images": 32})
         assert metrics.read() == [*RECORDS, {"images": 32}]
 
-    # BUG in log.Metrics.read: the whole file is decoded outside of `suppress`, so bytes that are no UTF-8 (a block that
-    # a crash left unwritten or overwrote) raise UnicodeDecodeError.
     def test_line_of_foreign_bytes_is_passed_over(self, metrics):
         metrics.append(RECORDS[0])
         with metrics.path.open("ab") as file:
@@ -135,7 +133,6 @@ class TestForgivingStream:
             stream.write("again")
             stream.flush()
 
-    # BUG in log.ForgivingStream._silence: where the stream has no file number, the descriptor of /dev/null stays open.
     @pytest.mark.skipif(not os.path.isdir("/proc/self/fd"), reason="counts descriptors through /proc")
     def test_silence_leaves_no_descriptor_open(self):
         before = len(os.listdir("/proc/self/fd"))
@@ -143,8 +140,6 @@ class TestForgivingStream:
             ForgivingStream(Broken()).write("hello")
         assert len(os.listdir("/proc/self/fd")) == before
 
-    # BUG in log.ForgivingStream.write: UnicodeEncodeError is a ValueError, so one sign that the stream's encoding lacks
-    # (the "·" of every progress line, a file name) silences the display for good.
     def test_text_outside_the_encoding_does_not_silence_what_follows(self):
         buffer = io.BytesIO()
         inner = io.TextIOWrapper(buffer, encoding="ascii", write_through=True)
@@ -192,7 +187,6 @@ class TestDisplay:
         Display(stream=stream).say("word " * 100)
         assert stream.getvalue().count("\n") == 1
 
-    # BUG in log.Display.say: rich replaces emoji codes unless it is given emoji=False.
     @pytest.mark.parametrize(
         "text", ["[bold]not markup[/bold]", "[/]", "12,345 'text' http://x.y", ":dog:.png", "a\\[b]"]
     )

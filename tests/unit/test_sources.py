@@ -50,7 +50,6 @@ class TestFolder:
         assert listing_of(tmp_path) == (["train/cats/1.png", "train/dogs/2.png"], [0, 1], ("cats", "dogs"))
         assert listing_of(tmp_path, "test") == (["test/cats/3.png", "test/dogs/4.png"], [0, 1], ("cats", "dogs"))
 
-    # BUG in sources.list_entries: each split numbers its own classes, so one folder has two labels.
     def test_class_that_one_split_lacks_does_not_move_the_labels_of_the_other(self, tmp_path):
         for name in ("train/cats/1.png", "train/dogs/2.png", "test/dogs/4.png"):
             write_png(tmp_path / name)
@@ -122,7 +121,6 @@ class TestFolder:
         (tmp_path / "pets/linked.png").symlink_to(original)
         assert listing_of(tmp_path / "pets")[0] == ["linked.png"]
 
-    # BUG in sources.FolderSource.__init__: os.stat raises OSError, which reaches the user as a traceback.
     @pytest.mark.parametrize("target", ["gone.png", "broken.png"], ids=["missing", "loop"])
     def test_link_that_leads_nowhere_stops_nothing(self, tmp_path, target):
         write_png(tmp_path / "good.png")
@@ -269,16 +267,14 @@ class TestObjects:
         assert source.stamp is None
 
     def test_label_that_is_no_integer_is_a_data_error_that_shows_it(self):
-        with pytest.raises(DataError, match="'cat', not an integer label"):
+        with pytest.raises(DataError, match="'cat', not a whole number"):
             open_source([(np.zeros((4, 4), np.uint8), "cat")]).listing("train")
 
-    # BUG in sources.ObjectSource._list_all: None goes into np.array and raises TypeError.
     def test_item_without_a_label_among_labelled_ones_is_a_data_error(self):
         image = np.zeros((4, 4), np.uint8)
         with pytest.raises(DataError, match="label"):
             open_source([(image, 0), image]).listing("train")
 
-    # BUG in sources.ObjectSource._list_all: labels are not compared with the class names.
     @pytest.mark.parametrize("label", [2, -1])
     def test_label_outside_the_class_names_is_a_data_error(self, label):
         class Pets(list):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -101,13 +102,17 @@ class TrainCommand(Command):
         size, channels = parsed("size", self.size, sizes.parse_size), parsed("channels", self.channels, _channels)
         request = Request(self.recipe, self.set, size, channels)
         problems += request.problems()
-        if self.config is not None and (self.set or self.size or self.channels or self.recipe != DEFAULT_RECIPE):
-            problems.append(
-                "--config: its recipe is complete; --recipe, --set, --size and --channels do not go with it"
-            )
+        if self.config is not None and (ignored := self._given_beside_config()):
+            problems.append(f"--config: the file says this already; {', '.join(ignored)} cannot be given with it")
         if problems:
             raise UsageError(problems)
         return {**values, "request": request}
+
+    def _given_beside_config(self) -> list[str]:
+        names = {"data": "DATA", "recipe": "--recipe", "set": "--set", "size": "--size", "channels": "--channels",
+                 "seed": "--seed", "save_every": "--save-every"}  # fmt: skip
+        defaults = {field.name: field.default for field in dataclasses.fields(self)}
+        return [shown for name, shown in names.items() if getattr(self, name) != defaults[name]]
 
     @staticmethod
     def _budget(values: dict[str, Any]) -> Budget | None:

@@ -31,6 +31,8 @@ VERSION = 1
 """Part of every cache key: raise it when decoding changes what comes out."""
 CHUNK = 256
 ROWS_A_READ = 4096
+LONGEST_NAME = 80
+"""Bytes of a source's name in the name of its cache folder."""
 Progress = Callable[[int, int], None]
 """Called with (images done, images in all)."""
 
@@ -91,7 +93,7 @@ def open_data(
     """
     source: Source = data if hasattr(data, "listing") and hasattr(data, "read") else open_source(data)
     key = f"{source.stamp}-{split}-{size_text(size)}x{channels}-v{VERSION}"
-    folder = cache_folder() / f"{source.name}-{hashlib.sha256(key.encode()).hexdigest()[:16]}"
+    folder = cache_folder() / f"{_short(source.name)}-{hashlib.sha256(key.encode()).hexdigest()[:16]}"
     if source.stamp is not None and (folder / "about.json").exists():
         return _load(source.name, folder)
     cache_folder().mkdir(parents=True, exist_ok=True)
@@ -99,12 +101,17 @@ def open_data(
     try:
         about = _decode_into(partial, source, split, size, channels, on_progress)
         if source.stamp is None:
-            folder = cache_folder() / f"{source.name}-{about['fingerprint']}"
+            described = hashlib.sha256(json.dumps(about).encode()).hexdigest()[:16]
+            folder = cache_folder() / f"{_short(source.name)}-{described}"
         if not folder.exists():
             os.rename(partial, folder)
         return _load(source.name, folder)
     finally:
         shutil.rmtree(partial, ignore_errors=True)
+
+
+def _short(name: str) -> str:
+    return os.fsencode(name)[:LONGEST_NAME].decode(errors="ignore")
 
 
 def _load(name: str, folder: Path) -> DataSet:

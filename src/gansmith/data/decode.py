@@ -7,6 +7,7 @@ an image of another size is cropped to the wanted shape around its middle and re
 from __future__ import annotations
 
 import io
+import struct
 import zipfile
 import zlib
 from typing import Any
@@ -27,6 +28,11 @@ class BadImageError(ValueError):
     """An image that cannot be used; the message is the reason, in a few words."""
 
 
+PILLOW_ERRORS = (
+    OSError, ValueError, SyntaxError, EOFError, MemoryError, TypeError, LookupError, OverflowError, struct.error,
+    Image.DecompressionBombError,
+)  # fmt: skip
+"""What Pillow raises for files that are damaged in one way or another, its metadata included."""
 READ_ERRORS = (BadImageError, OSError, ValueError, RuntimeError, zipfile.BadZipFile, zlib.error)
 """What reading and decoding one bad entry can raise; RuntimeError is an encrypted zip entry."""
 
@@ -43,8 +49,8 @@ def open_image(raw: bytes) -> Image.Image:
         image = Image.open(io.BytesIO(raw), formats=FORMATS)
     except UnidentifiedImageError:
         raise BadImageError(f"not an image in a known format ({', '.join(FORMATS)})") from None
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
-        raise BadImageError(str(error)) from error
+    except PILLOW_ERRORS as error:
+        raise BadImageError(str(error) or type(error).__name__) from error
     if image.width * image.height > MOST_PIXELS:
         raise BadImageError(f"{image.width}x{image.height} pixels are more than {MOST_PIXELS // 1_000_000} million")
     return image
@@ -72,20 +78,23 @@ def decode(raw: Any, size: Size, channels: int) -> tuple[Pixels, bool]:
         refitted = (image.height, image.width) != size
         if refitted:
             image = ImageOps.fit(image, (size[1], size[0]), Image.Resampling.LANCZOS)
-    except (OSError, ValueError, SyntaxError, EOFError, MemoryError, Image.DecompressionBombError) as error:
+    except PILLOW_ERRORS as error:
         raise BadImageError(str(error) or type(error).__name__) from error
     pixels = np.asarray(image)
     return (pixels[None] if pixels.ndim == 2 else pixels.transpose(2, 0, 1)), refitted
 
 
 def _converted(image: Image.Image, mode: str) -> Image.Image:
-    if image.mode == mode:
+    if image.mode == mode and "transparency" not in image.info:
         return image
     if image.mode.startswith("I"):
         values = np.asarray(image).astype(np.float64)
         image = Image.fromarray(np.round(values.clip(0, 65535) / 257).astype(np.uint8))
     elif image.mode == "F":
-        image = Image.fromarray(np.round(np.asarray(image).clip(0, 255)).astype(np.uint8))
+        values = np.asarray(image)
+        if not np.isfinite(values).all():
+            raise BadImageError("its values are not all finite numbers")
+        image = Image.fromarray(np.round(values.clip(0, 255)).astype(np.uint8))
     if mode != "RGBA" and (image.mode in ("RGBA", "LA", "La", "PA") or "transparency" in image.info):
         image = image.convert("RGBA")
         image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
@@ -99,7 +108,10 @@ def array_of(item: Any) -> NDArray[np.uint8]:
         BadImageError: the shape is none of these, or values are neither uint8 nor floats in [0, 1].
     """
     is_tensor = hasattr(item, "detach")
-    values = item.detach().cpu().numpy() if is_tensor else np.asarray(item)
+    if is_tensor:
+        item = item.detach().cpu()
+        item = item.float() if item.is_floating_point() else item  # NumPy knows no bfloat16
+    values = np.asarray(item)
     if values.ndim not in (2, 3) or values.size == 0:
         raise BadImageError(f"an array of shape {values.shape} is not an image")
     if values.dtype != np.uint8:

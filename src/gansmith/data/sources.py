@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
-from typing import Any, Literal, Protocol
+from typing import Any, Literal, Protocol, get_args
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,6 +22,7 @@ from gansmith.errors import DataError, near_matches
 
 Split = Literal["train", "test"]
 SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff"})
+NO_LABEL = -(2**62)
 LARGEST_FILE = 256 * 2**20
 """Bytes of one image file; a larger one is refused before it is read."""
 
@@ -106,8 +107,7 @@ class FolderSource:
                 full = os.path.join(folder, file)
                 name = os.path.relpath(full, path).replace(os.sep, "/")
                 if is_image_name(name):
-                    status = os.stat(full)
-                    digest.update(os.fsencode(f"{name}\0{status.st_size}\0{status.st_mtime_ns}\0"))
+                    digest.update(os.fsencode(f"{name}\0{_file_stamp(full)}\0"))
                     self._names.append(name)
         self.stamp = digest.hexdigest()
 
@@ -176,24 +176,47 @@ class ObjectSource:
 
     def _list_all(self) -> Listing:
         names = [str(index) for index in range(len(self.items))]
-        if not names or (first := self._label(self.items[0])) is None:
+        if not names or self._label(0) == NO_LABEL:
             return Listing(names)
-        labels = np.array([first] + [self._label(self.items[int(name)]) for name in names[1:]], np.int64)
-        known = getattr(self.items, "classes", None) or [str(label) for label in range(int(labels.max()) + 1)]
-        return Listing(names, labels, tuple(str(name) for name in known))
+        found = [self._label(index) for index in range(len(names))]
+        labels = [label for label in found if label is not None]
+        if NO_LABEL in labels:
+            raise DataError(f"{self.name}: item {found.index(NO_LABEL)} has no label, others have")
+        if not labels:
+            return Listing(names)
+        known = getattr(self.items, "classes", None) or [str(label) for label in range(max(labels) + 1)]
+        if not 0 <= min(labels) <= max(labels) < len(known):
+            raise DataError(
+                f"{self.name}: labels go from {min(labels)} to {max(labels)}, classes from 0 to {len(known) - 1}"
+            )
+        filled = np.array([0 if label is None else label for label in found], np.int64)
+        return Listing(names, filled, tuple(str(name) for name in known))
 
-    def _label(self, item: Any) -> int | None:
-        if not isinstance(item, tuple) or len(item) < 2:
+    def _label(self, index: int) -> int | None:
+        """Return the label, `NO_LABEL` if the item has none, or None if it cannot be read (and so will be skipped)."""
+        try:
+            item = self.items[index]
+        except (OSError, ValueError):
             return None
+        if not isinstance(item, tuple) or len(item) < 2:
+            return NO_LABEL
         try:
             return int(item[1])
         except (TypeError, ValueError):
-            raise DataError(f"{self.name}: the second value of an item is {item[1]!r}, not an integer label") from None
+            raise DataError(f"{self.name}: the label of item {index} is {item[1]!r}, not a whole number") from None
 
     def read(self, name: str) -> Any:
         """Return the image of an item."""
         item = self.items[int(name)]
         return item[0] if isinstance(item, tuple) else item
+
+
+def _file_stamp(path: str) -> str:
+    try:
+        status = os.stat(path)
+    except OSError as error:  # a link that leads nowhere; reading it will say so
+        return str(error)
+    return f"{status.st_size}\0{status.st_mtime_ns}"
 
 
 def is_image_name(name: str) -> bool:
@@ -210,18 +233,20 @@ def list_entries(names: Sequence[str], split: Split) -> Listing:
     Images beside sub-folders mean that there are no classes.
     """
     inner = _without_common_folder(list(names))
-    tops = {path.split("/", 1)[0] for path in inner.values()} if inner else set()
+    tops = {path.split("/", 1)[0] for path in inner.values()}
     if "train" in tops or tops == {"test"}:
-        inner = {name: path.split("/", 1)[1] for name, path in inner.items() if path.startswith(f"{split}/")}
-    elif split == "test":
-        inner = {}
-    chosen = sorted(inner)
-    folders = [inner[name].split("/", 1)[0] if "/" in inner[name] else None for name in chosen]
-    class_names = tuple(sorted({folder for folder in folders if folder is not None}))
-    if not class_names or None in folders:
+        places = {name: path.partition("/") for name, path in inner.items()}
+        splits = {name: (top, rest) for name, (top, _, rest) in places.items() if top in get_args(Split) and rest}
+    else:
+        splits = {name: ("train", path) for name, path in inner.items()}
+    # Classes are numbered over both splits, so that a class that one of them lacks does not move the others.
+    folders = {name: path.split("/", 1)[0] if "/" in path else None for name, (_, path) in splits.items()}
+    chosen = sorted(name for name, (own, _) in splits.items() if own == split)
+    class_names = tuple(sorted({folder for folder in folders.values() if folder is not None}))
+    if not chosen or not class_names or None in folders.values():
         return Listing(chosen)
     numbers = {name: number for number, name in enumerate(class_names)}
-    return Listing(chosen, np.array([numbers[folder or ""] for folder in folders], np.int64), class_names)
+    return Listing(chosen, np.array([numbers[folders[name] or ""] for name in chosen], np.int64), class_names)
 
 
 def _without_common_folder(names: list[str]) -> dict[str, str]:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-import torch
 from torch import Tensor, nn
+
+from gansmith.runtime import full_precision
 
 SLOPE = 0.2
 """Of every LeakyReLU."""
@@ -23,8 +24,27 @@ class Logit(nn.Linear):
 
     def forward(self, features: Tensor) -> Tensor:
         """Return (N,) float32 logits for (N, in_features) features of any float type."""
-        with torch.autocast(features.device.type, enabled=False):
+        with full_precision(features.device):
             return super().forward(features.float()).squeeze(1)
+
+
+def to_map(flat: Tensor, shape: tuple[int, int, int]) -> Tensor:
+    """Return (N, C, H, W) maps in channels-last memory for (N, H * W * C) values; no copy.
+
+    Args:
+        flat: (N, H * W * C).
+        shape: (C, H, W).
+    """
+    channels, height, width = shape
+    return flat.view(-1, height, width, channels).permute(0, 3, 1, 2)
+
+
+def from_map(maps: Tensor) -> Tensor:
+    """Return (N, H * W * C) for (N, C, H, W) maps; no copy where they are channels-last in memory.
+
+    Flattening in the order of the memory spares this pass and the backward one a change of layout.
+    """
+    return maps.permute(0, 2, 3, 1).flatten(1)
 
 
 def initialise_normal(module: nn.Module) -> None:

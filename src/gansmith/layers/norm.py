@@ -7,6 +7,8 @@ from torch import Tensor, nn
 from torch.nn.functional import normalize
 from torch.nn.utils import parametrize
 
+from gansmith.runtime import full_precision
+
 EPSILON = 1e-12
 FIRST_ITERATIONS = 15
 
@@ -38,7 +40,7 @@ class SpectralNorm(nn.Module):
 
     def forward(self, weight: Tensor) -> Tensor:
         """Return the weight divided by its largest singular value, same shape, float32."""
-        with torch.autocast(weight.device.type, enabled=False):
+        with full_precision(weight.device):
             matrix = weight.flatten(1)
             if self.training:
                 self._iterate(matrix)

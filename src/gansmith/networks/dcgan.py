@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
-from gansmith.layers.blocks import Logit, initialise_normal, leaky_relu
+from gansmith.layers.blocks import Logit, from_map, initialise_normal, leaky_relu, to_map
 from gansmith.layers.norm import spectral_norm
 from gansmith.recipe import DCGANDiscriminator, DCGANGenerator
 from gansmith.sizes import Size, Stages, stages_of
@@ -69,7 +69,7 @@ class DCGANGeneratorNetwork(nn.Module):
 
     def forward(self, latents: Tensor, labels: Tensor | None = None) -> Tensor:
         """Return (N, C, H, W) in [-1, 1] for latents (N, latent_dim); labels are not used."""
-        images: Tensor = self.layers(self.project(latents).view(-1, *self.base_shape))
+        images: Tensor = self.layers(to_map(self.project(latents), self.base_shape))
         return images
 
 
@@ -91,7 +91,7 @@ class DCGANDiscriminatorNetwork(nn.Module):
             if settings.dropout:
                 layers.append(nn.Dropout(settings.dropout))
             before = after
-        self.features = nn.Sequential(*layers, nn.Flatten())
+        self.features = nn.Sequential(*layers)
         self.logit = Logit(before * stages.height * stages.width)
         initialise_normal(self)
         if settings.normalisation == "spectral":
@@ -101,5 +101,5 @@ class DCGANDiscriminatorNetwork(nn.Module):
 
     def forward(self, images: Tensor, labels: Tensor | None = None) -> Tensor:
         """Return (N,) float32 logits for images (N, C, H, W) in [-1, 1]; labels are not used."""
-        logits: Tensor = self.logit(self.features(images))
+        logits: Tensor = self.logit(from_map(self.features(images)))
         return logits

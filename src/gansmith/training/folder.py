@@ -13,16 +13,17 @@ from typing import Any
 
 import yaml
 from filelock import FileLock, Timeout
-from pydantic import ValidationError
+from pydantic import NonNegativeInt, PositiveFloat, PositiveInt, ValidationError
 
 from gansmith.errors import ResourceError, UsageError
 from gansmith.overrides import describe_validation
-from gansmith.recipe import Recipe
+from gansmith.recipe import Recipe, Settings
 from gansmith.request import Request
 from gansmith.version import __version__
 
 CONFIG = "config.yaml"
 LARGEST_CONFIG = 2**20
+MOST_PROBLEMS = 10
 RUNS = Path("runs")
 
 
@@ -81,23 +82,64 @@ class RunConfig:
         try:
             if path.stat().st_size > LARGEST_CONFIG:
                 raise UsageError(f"{path}: larger than {LARGEST_CONFIG >> 20} MB; this is no config")
-            values = yaml.safe_load(path.read_text())
+            file = _ConfigFile.model_validate(yaml.load(path.read_text(), _StrictLoader))
             return RunConfig(
-                data=values["data"],
-                request=Request.from_dict(values["request"]),
-                recipe=Recipe.model_validate(values["recipe"]),
-                fingerprint=values["data_fingerprint"],
-                seed=values["seed"],
-                images=values["budget"]["images"],
-                minutes=values["budget"]["minutes"],
-                save_every=values["save_every"],
+                data=file.data,
+                request=Request.from_dict(file.request.model_dump()),
+                recipe=file.recipe,
+                fingerprint=file.data_fingerprint,
+                seed=file.seed,
+                images=file.budget.images,
+                minutes=file.budget.minutes,
+                save_every=file.save_every,
             )
         except OSError as error:
             raise UsageError(f"{path}: cannot be read ({error.strerror})") from error
         except ValidationError as error:
-            raise UsageError([f"{path}: {line}" for line in describe_validation(error)]) from error
-        except (yaml.YAMLError, KeyError, TypeError, ValueError) as error:
+            lines = describe_validation(error)
+            more = [f"and {len(lines) - MOST_PROBLEMS} more"] if len(lines) > MOST_PROBLEMS else []
+            raise UsageError(
+                [f"{path}: does not describe a run: {line}" for line in [*lines[:MOST_PROBLEMS], *more]]
+            ) from error
+        except (yaml.YAMLError, RecursionError, ValueError) as error:
             raise UsageError(f"{path}: does not describe a run ({type(error).__name__}: {error})") from error
+
+
+class _RequestInFile(Settings):
+    recipe: str | Recipe
+    set: tuple[str, ...]
+    size: tuple[PositiveInt, PositiveInt] | None
+    channels: PositiveInt | None
+
+
+class _BudgetInFile(Settings):
+    images: PositiveInt | None
+    minutes: PositiveFloat | None
+
+
+class _ConfigFile(Settings):
+    """What config.yaml holds, checked field by field: people edit it."""
+
+    gansmith: str
+    data: str
+    data_fingerprint: str
+    seed: NonNegativeInt
+    budget: _BudgetInFile
+    save_every: PositiveInt | None
+    request: _RequestInFile
+    recipe_id: str
+    recipe: Recipe
+
+
+class _StrictLoader(yaml.SafeLoader):
+    """YAML without objects and without duplicate keys."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        """Return the mapping; a key that comes twice is an error, where YAML would keep the last."""
+        keys = [self.construct_object(key, deep=True) for key, _ in node.value]
+        if twice := [key for key in keys if keys.count(key) > 1]:
+            raise yaml.constructor.ConstructorError(None, None, f"{twice[0]!r} stands twice", node.start_mark)
+        return super().construct_mapping(node, deep)
 
 
 def differences(asked: RunConfig, stored: RunConfig) -> list[str]:

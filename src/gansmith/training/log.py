@@ -41,7 +41,7 @@ class Metrics:
     def read(self) -> list[dict[str, Any]]:
         """Return every whole record; a line that a killed run left half-written is passed over."""
         records = []
-        for line in self.path.read_text().splitlines() if self.path.exists() else []:
+        for line in self.path.read_text(errors="replace").splitlines() if self.path.exists() else []:
             with contextlib.suppress(ValueError):
                 records.append(json.loads(line))
         return records
@@ -99,7 +99,11 @@ class Display:
 
     def __init__(self, quiet: bool = False, stream: TextIO | None = None) -> None:
         self._console = Console(
-            file=cast(TextIO, ForgivingStream(stream or sys.stdout)), quiet=quiet, highlight=False, soft_wrap=True
+            file=cast(TextIO, ForgivingStream(stream or sys.stdout)),
+            quiet=quiet,
+            highlight=False,
+            emoji=False,
+            soft_wrap=True,
         )
         self._live: Live | None = None
         self._last_plain = 0.0
@@ -152,6 +156,8 @@ class ForgivingStream:
         if self._stream is not None:
             try:
                 self._stream.write(text)
+            except UnicodeEncodeError:
+                self._stream.write(text.encode(self.encoding, "replace").decode(self.encoding))
             except (OSError, ValueError):
                 self._silence()
         return len(text)
@@ -176,7 +182,8 @@ class ForgivingStream:
     def _silence(self) -> None:
         # What is still buffered must not fail again when Python flushes at exit.
         with contextlib.suppress(OSError, ValueError, AttributeError):
+            descriptor = self._stream.fileno()  # type: ignore[union-attr]
             null = os.open(os.devnull, os.O_WRONLY)
-            os.dup2(null, self._stream.fileno())  # type: ignore[union-attr]
+            os.dup2(null, descriptor)
             os.close(null)
         self._stream = None

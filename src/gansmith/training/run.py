@@ -14,13 +14,14 @@ import numpy as np
 import torch
 
 from gansmith import runtime
-from gansmith.checkpoint import clean_up, read_newest, restore, save_checkpoint
+from gansmith.checkpoint import clean_up, read_newest, save_checkpoint
 from gansmith.data import DataSet, Order, Source, facts_of, open_data, open_source
 from gansmith.data.cache import cache_folder
 from gansmith.errors import DivergedError, Interrupted, UsageError
 from gansmith.images import save_grid, to_float
 from gansmith.recipe import Recipe
 from gansmith.request import Request
+from gansmith.restore import restore
 from gansmith.sizes import Size, size_text
 from gansmith.training.adversarial import OBJECTIVES, PREVIEW_COUNT
 from gansmith.training.folder import CONFIG, RunConfig, find_run, lock
@@ -242,7 +243,7 @@ class Session:
         for key, value in checkpoint.about["machine"].items():
             if facts.get(key) != value:
                 self.display.say(f"  {key} was {value}, is {facts.get(key)}: the rest will not be bit for bit the same")
-        return state, float(checkpoint.state["seconds"])
+        return state, checkpoint.state.seconds
 
     def _begin(self, state: TrainState) -> None:
         self.config.save(self.folder / CONFIG)
