@@ -2,8 +2,8 @@
 
     python benchmarks/data.py [--data mnist.zip] [--quick] [--json data.json]
 
-Without `--data`: `mnist.zip` in the folder that GANSMITH_DATA names, else in ../shared/data if it is there. Every training
-is a process of its own with a private cache. `--quick` takes 6,000 images instead of 60,000 and says so.
+Without `--data`: `mnist.zip` in the folder that GANSMITH_DATA names, else in ../shared/data if it is there. Every
+training is a process of its own with a private cache. `--quick` takes 6,000 images instead of 60,000 and says so.
 """
 
 from __future__ import annotations
@@ -44,6 +44,7 @@ class Row:
 
     @property
     def holds(self) -> bool:
+        """Whether the bar is met."""
         return self.value <= self.at_most
 
 
@@ -138,8 +139,10 @@ def peak_memory(source: Path, folder: Path) -> float:
 def wait_share(source: Path, out: Path, cache: Path) -> float:
     """Train 100 steps; return the share of the time that was spent on getting batches (converted, on the device)."""
     assert train(source, out, cache, "--images", "12800").wait() == 0
-    records = [json.loads(line) for line in (out / "metrics.jsonl").read_text().splitlines()]
-    return max(record["wait_share"] for record in records[1:])
+    first, *records = [json.loads(line) for line in (out / "metrics.jsonl").read_text().splitlines()]
+    stretches = zip([first, *records], records, strict=False)
+    waited = sum(record["wait_share"] * (record["seconds"] - before["seconds"]) for before, record in stretches)
+    return float(waited / (records[-1]["seconds"] - first["seconds"]))
 
 
 def first_step_seconds(source: Path, out: Path, cache: Path) -> float:

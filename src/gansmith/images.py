@@ -25,6 +25,7 @@ GAP = 2
 GAP_VALUE = 255
 SMALLEST_CELL = 48
 MODES = {1: "L", 3: "RGB", 4: "RGBA"}
+NO_ALPHA = (".jpg", ".jpeg")
 GRID_SUFFIXES = (".png", ".webp", ".jpg", ".jpeg")
 ANIMATION_SUFFIXES = (".webp", ".gif", ".png")
 
@@ -100,6 +101,8 @@ def save_images(samples: Tensor, path: str | os.PathLike[str]) -> Path:
     path = Path(path)
     suffix = path.suffix.lower()
     if suffix in GRID_SUFFIXES:
+        if samples.shape[1] == 4 and suffix in NO_ALPHA:
+            raise ValueError(f"{path.name}: {suffix} holds no transparency; use .png")
         return save_grid(samples, path)
     pixels = to_pixels(samples)
     names = [f"{index:06d}.png" for index in range(len(pixels))]

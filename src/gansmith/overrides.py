@@ -71,14 +71,16 @@ def _apply_one(tree: dict[str, Any], text: str) -> str | None:
         value = yaml.safe_load(value_text)
     except (yaml.YAMLError, ValueError):  # ValueError: a date that does not exist
         return f"--set {text}: the value {value_text!r} is not readable as YAML"
-    node: Any = tree
     *parents, last = path.split(".")
+    looked_at: Any = tree
     for depth, key in enumerate(path.split(".")):
-        fields = _fields(parents[:depth], node)
+        fields = _fields(parents[:depth], looked_at)
         if key not in fields:
             return _unknown_key(text, key, ".".join(parents[:depth]), fields)
-        if depth < len(parents):
-            node = node.setdefault(key, {})
+        looked_at = looked_at.get(key, {})
+    node = tree
+    for key in parents:
+        node = node.setdefault(key, {})
     if parents == ["penalties"] and value is None:
         node.pop(last, None)
         return None
@@ -95,7 +97,7 @@ def _fields(parents: list[str], node: Any) -> Iterable[str]:
         return ()
     if parents == ["penalties"]:
         return get_args(PenaltyName)
-    if parents[:1] == ["penalties"]:
+    if parents[:1] == ["penalties"] and len(parents) == 2:
         return PenaltySettings.model_fields
     if str(node.get("name")) in _OPTIMIZERS:
         return _OPTIMIZERS[node["name"]].model_fields
@@ -146,5 +148,5 @@ def _describe_one(item: dict[str, Any]) -> str:
         return f"{path}: this field is required"
     if item["type"] == "extra_forbidden":
         return f"{path}: there is no such field"
-    advice = "; a rate of 0 would train nothing" if location[-1:] == ["learning_rate"] else ""
+    advice = "; a rate of 0 would train nothing" if item["type"] == "greater_than" and location[-1] == "learning_rate" else ""
     return f"{path}: {seen!r} does not fit: {item['msg'][0].lower()}{item['msg'][1:]}{advice}"

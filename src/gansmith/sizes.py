@@ -64,6 +64,6 @@ def parse_size(text: str) -> Size:
         ValueError: the text is neither.
     """
     parts = text.lower().split("x")
-    if len(parts) > 2 or not all(part.isdigit() and int(part) > 0 for part in parts):
+    if len(parts) > 2 or not all(part.isascii() and part.isdigit() and int(part) > 0 for part in parts):
         raise ValueError(f"{text!r} is not a size; write one side (64) or height x width (48x64)")
     return int(parts[0]), int(parts[-1])

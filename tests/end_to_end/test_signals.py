@@ -12,7 +12,7 @@ import pytest
 
 from gansmith.checkpoint import checkpoint_folders, read_newest
 from gansmith.training.log import Metrics
-from tests.end_to_end.processes import ENVIRONMENT, environment, gansmith, start
+from tests.end_to_end.processes import environment, gansmith, start
 
 RUN = ("train", "digits", "--recipe", "mlp", "--images", "50m", "--out", "run")
 TRAIN = f"{sys.executable} -m gansmith train digits --recipe mlp --out run"
@@ -97,9 +97,14 @@ def test_output_that_is_no_terminal_is_plain_lines(tmp_path: Path) -> None:
 def test_terminal_without_colour_gets_none(tmp_path: Path) -> None:
     """In a real pseudo-terminal, with NO_COLOR set, no colour codes come (cursor movement may)."""
     result = subprocess.run(
-        ["script", "-qec", f"{TRAIN} --images 100k", "/dev/null"], cwd=tmp_path, capture_output=True, text=True, timeout=120, check=False,
-        env={**ENVIRONMENT, **environment(), "NO_COLOR": "1", "TERM": "xterm"},
-    )  # fmt: skip
+        ["script", "-qec", f"{TRAIN} --images 100k", "/dev/null"],
+        cwd=tmp_path,
+        env={**environment(), "NO_COLOR": "1", "TERM": "xterm"},
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
     assert result.returncode == 0, result.stdout
     assert "img/s" in result.stdout
     assert not any(f"\x1b[{code}" in result.stdout for code in ("3", "9", "1;3", "38"))

@@ -55,7 +55,7 @@ class DCGANGeneratorNetwork(nn.Module):
         before = first
         for index, after in enumerate(hidden):
             if settings.stem and index == 0:
-                layers.append(nn.ConvTranspose2d(before, after, settings.kernel | 1, 1, 2, bias=False))
+                layers.append(nn.ConvTranspose2d(before, after, settings.kernel | 1, 1, settings.kernel // 2, bias=False))
             else:
                 layers.append(_doubling(before, after, settings.kernel))
             layers += [nn.BatchNorm2d(after), leaky_relu()]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy, pad
@@ -40,7 +41,7 @@ class Classifier:
         return torch.cat([self.network(part).softmax(1) for part in torch.split(images, JUDGED_AT_ONCE)])
 
 
-def train_classifier(train: DataSet, held_out: DataSet, num_steps: int = 600, seed: int = 0) -> Classifier:
+def train_classifier(train: DataSet, held_out: DataSet, num_steps: int = 1500, seed: int = 0) -> Classifier:
     """Return a classifier trained with Adam on randomly shifted batches of 64, and its held-out accuracy.
 
     Args:
@@ -71,7 +72,7 @@ def train_classifier(train: DataSet, held_out: DataSet, num_steps: int = 600, se
             optimizer.step()
     network.eval()
     classifier = Classifier(network, train.class_names, 0.0, len(held_out))
-    predicted = classifier.probabilities(to_float(torch.from_numpy(held_out.images[:]))).argmax(1)
+    predicted = classifier.probabilities(to_float(torch.from_numpy(np.array(held_out.images)))).argmax(1)
     accuracy = float((predicted == torch.from_numpy(held_out.labels)).float().mean())
     return Classifier(network, train.class_names, accuracy, len(held_out))
 

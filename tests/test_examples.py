@@ -1,0 +1,45 @@
+"""Every example runs, as its own process, from an empty folder."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.end_to_end.processes import environment
+
+EXAMPLES = Path(__file__).parents[1] / "examples"
+SHORT = {"five_lines.py": [], "python_data.py": ["--images", "640"], "own_recipe.py": ["--images", "640"]}
+MADE = {"five_lines.py": ["digits.png"], "python_data.py": ["rings.png"], "own_recipe.py": ["hinge.png", "relativistic.png"]}
+
+
+def run(name: str, arguments: list[str], folder: Path) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, str(EXAMPLES / name), *arguments],
+        cwd=folder, env=environment(), capture_output=True, text=True, timeout=250, check=False,
+    )  # fmt: skip
+
+
+def test_every_example_is_run_here() -> None:
+    assert {path.name for path in EXAMPLES.glob("*.py")} == {*SHORT, "demo.py"}
+
+
+def test_examples_are_short() -> None:
+    assert all(len(path.read_text().splitlines()) <= 60 for path in EXAMPLES.glob("*.py"))
+
+
+@pytest.mark.parametrize("name", SHORT)
+def test_example_makes_its_pictures(name: str, tmp_path: Path) -> None:
+    result = run(name, SHORT[name], tmp_path)
+    assert result.returncode == 0, result.stderr
+    assert all((tmp_path / picture).stat().st_size > 0 for picture in MADE[name])
+
+
+@pytest.mark.slow
+def test_demo_below_its_bar_exits_1_and_says_why(tmp_path: Path) -> None:
+    result = run("demo.py", ["--minutes", "0.02"], tmp_path)
+    assert result.returncode == 1
+    assert "below the bar" in result.stderr
+    assert "is sure of" in result.stdout
