@@ -1,7 +1,4 @@
-"""Change the method, not the code: compare two losses on the same networks, data, seed and number of images.
-
-    python examples/own_recipe.py [--images 30000]
-"""
+"""Change the method, not the code: compare two losses on the same networks, data, seed and number of images."""
 
 import argparse
 

@@ -1,7 +1,4 @@
-"""Any Python object with `__len__` and `__getitem__` is data: here, rings of random radius drawn with NumPy.
-
-    python examples/python_data.py [--images 50000]
-"""
+"""Any Python object with `__len__` and `__getitem__` is data: here, rings of random radius drawn with NumPy."""
 
 import argparse
 

@@ -12,7 +12,11 @@ from tests.end_to_end.processes import environment
 
 EXAMPLES = Path(__file__).parents[1] / "examples"
 SHORT = {"five_lines.py": [], "python_data.py": ["--images", "640"], "own_recipe.py": ["--images", "640"]}
-MADE = {"five_lines.py": ["digits.png"], "python_data.py": ["rings.png"], "own_recipe.py": ["hinge.png", "relativistic.png"]}
+MADE = {
+    "five_lines.py": ["digits.png"],
+    "python_data.py": ["rings.png"],
+    "own_recipe.py": ["hinge.png", "relativistic.png"],
+}
 
 
 def run(name: str, arguments: list[str], folder: Path) -> subprocess.CompletedProcess[str]:

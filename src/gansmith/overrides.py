@@ -148,5 +148,6 @@ def _describe_one(item: dict[str, Any]) -> str:
         return f"{path}: this field is required"
     if item["type"] == "extra_forbidden":
         return f"{path}: there is no such field"
-    advice = "; a rate of 0 would train nothing" if item["type"] == "greater_than" and location[-1] == "learning_rate" else ""
+    is_rate = item["type"] == "greater_than" and location[-1] == "learning_rate"
+    advice = "; a rate of 0 would train nothing" if is_rate else ""
     return f"{path}: {seen!r} does not fit: {item['msg'][0].lower()}{item['msg'][1:]}{advice}"

@@ -55,7 +55,8 @@ class DCGANGeneratorNetwork(nn.Module):
         before = first
         for index, after in enumerate(hidden):
             if settings.stem and index == 0:
-                layers.append(nn.ConvTranspose2d(before, after, settings.kernel | 1, 1, settings.kernel // 2, bias=False))
+                kernel = settings.kernel | 1  # odd, or the map would not keep its size
+                layers.append(nn.ConvTranspose2d(before, after, kernel, 1, kernel // 2, bias=False))
             else:
                 layers.append(_doubling(before, after, settings.kernel))
             layers += [nn.BatchNorm2d(after), leaky_relu()]
