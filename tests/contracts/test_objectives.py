@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import copy
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from gansmith.checkpoint import read_newest, save_checkpoint
 from gansmith.data import TrainingData, open_data
@@ -74,6 +76,39 @@ def test_step_changes_every_weight_and_returns_tensors_on_the_device(case: Case)
         for (key, parameter), old in zip(module.named_parameters(), before[name], strict=True):
             if key != "logit.bias":  # shifts real and fake logits alike: no gradient from pairs or an unsaturated hinge
                 assert not torch.equal(parameter, old), f"{name}/{key}"
+
+
+class Synchronisations(TorchDispatchMode):
+    """Counts what would make the host wait for a device: reading a number or a data-dependent size out of a tensor."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.found: list[str] = []
+
+    def __torch_dispatch__(
+        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        if func.name() in ("aten::_local_scalar_dense", "aten::nonzero", "aten::equal", "aten::is_nonzero"):
+            self.found.append(func.name())
+        return func(*args, **(kwargs or {}))
+
+
+def test_step_waits_for_no_device(case: Case) -> None:
+    objective, recipe = case
+    state = objective.initialise(recipe, 0, CPU)
+    # torch's Adam reads its step counters, which lie on the CPU even when the weights do not; SGD has none.
+    for name, module in state.modules.items():
+        state.optimizers[name] = torch.optim.SGD(module.parameters(), 1e-3)
+    batch = Batches(objective, state, data_for(case)).next()
+    with Synchronisations() as synchronisations:
+        objective.step(state, batch)
+    assert not synchronisations.found
+
+
+def test_synchronisations_are_noticed() -> None:
+    with Synchronisations() as synchronisations:
+        float(torch.ones(1))
+    assert synchronisations.found == ["aten::_local_scalar_dense"]
 
 
 def test_step_counts_the_real_images_it_showed(case: Case) -> None:
