@@ -14,9 +14,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TextIO, cast
 
-from rich.console import Console, Group
+from rich.console import Console
 from rich.live import Live
 from rich.progress_bar import ProgressBar
+from rich.table import Table
 from rich.text import Text
 
 PLAIN_INTERVAL_SECONDS = 10.0
@@ -129,8 +130,10 @@ class Display:
         if self._live is None:
             self._live = Live(console=self._console, auto_refresh=False, transient=True)
             self._live.start()
-        bar = ProgressBar(total=1.0, completed=share, width=BAR_WIDTH)
-        self._live.update(Group(bar, Text(f"{share:4.0%}  {text}", overflow="fold")), refresh=True)
+        lines = Table.grid()
+        lines.add_row(ProgressBar(total=1.0, completed=share, width=BAR_WIDTH))
+        lines.add_row(Text(f"{share:4.0%}  {text}", overflow="fold"))
+        self._live.update(lines, refresh=True)
         if is_last:
             self.close()
 
