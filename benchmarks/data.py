@@ -84,12 +84,13 @@ def measure(source: Path, folder: Path, quick: bool) -> list[Row]:
     count, seconds = decode(many, folder / "decode")
     scale = 60_000 / count
     memory = {name: peak_memory(path, folder / name) for name, path in (("many", many), ("few", few))}
-    waits = [wait_share(many, folder / f"wait{trial}", folder / "decode") for trial in range(3)]
-    starts = [first_step_seconds(many, folder / f"start{trial}", folder / "decode") for trial in range(START_TRIALS)]
-    spread = f"median of {START_TRIALS}, {min(starts):.2f} to {max(starts):.2f}"
+    trials = 3 if quick else START_TRIALS
+    waits = [wait_share(many, folder / f"wait{trial}", folder / "decode") for trial in range(1 if quick else 3)]
+    starts = [first_step_seconds(many, folder / f"start{trial}", folder / "decode") for trial in range(trials)]
+    spread = f"median of {trials}, {min(starts):.2f} to {max(starts):.2f}"
     return [
         Row("decoding 60,000 PNGs", seconds * scale, "s", 40, f"{count:,} images in {seconds:.1f} s"),
-        Row("waiting for batches / step, dcgan-28", 100 * max(waits), "%", 3, "worst of 3 runs, cache warm"),
+        Row("waiting for batches / step, dcgan-28", 100 * max(waits), "%", 3, f"worst of {len(waits)}, cache warm"),
         Row(
             "peak RssAnon, many images against few", abs(memory["many"] - memory["few"]), "MB", 50,
             f"{memory['many']:.0f} MB with {count:,}, {memory['few']:.0f} MB with {FEW:,}; cold cache",

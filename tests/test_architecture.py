@@ -17,7 +17,7 @@ LAYERS: list[set[str]] = [
     {"training.state", "training.log", "training.stop", "training.folder", "training.classify"}
     | {"checkpoint", "restore", "models", "sampling"},
     {"training.step", "training.objective", "training.adversarial"},
-    {"training.loop", "training.run", "training.estimate"},
+    {"training.loop", "training.session", "training.run", "training.estimate"},
     {"cli", "__init__", "__main__"},
 ]
 TORCH_FREE = 2  # layers below this never import torch

@@ -24,13 +24,14 @@ if TYPE_CHECKING:
     from gansmith.models import Model, interpolate, load, sample, save_pretrained
     from gansmith.recipe import Recipe
     from gansmith.training.classify import train_classifier
-    from gansmith.training.run import Run, train
+    from gansmith.training.run import train
+    from gansmith.training.session import Run
 
 _HOMES = {
     "GansmithError": "gansmith.errors",
     "Model": "gansmith.models",
     "Recipe": "gansmith.recipe",
-    "Run": "gansmith.training.run",
+    "Run": "gansmith.training.session",
     "interpolate": "gansmith.models",
     "load": "gansmith.models",
     "open_data": "gansmith.data",

@@ -46,6 +46,7 @@ class Progress(BaseModel):
         counters: `images` and `steps`.
         seconds: of training so far.
         num_optimizer_tensors: in optimizers.safetensors; how many an optimiser keeps depends on its settings.
+        is_settled: whether the averages' batch-norm statistics fit their weights; if not, loading measures them.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
@@ -54,6 +55,7 @@ class Progress(BaseModel):
     counters: dict[Literal["images", "steps"], NonNegativeInt] = Field(min_length=2)
     seconds: NonNegativeFloat
     num_optimizer_tensors: NonNegativeInt
+    is_settled: bool
 
 
 @dataclass(frozen=True)
@@ -75,7 +77,7 @@ class Checkpoint:
     tensors: dict[str, dict[str, Tensor]]
 
 
-def save_checkpoint(state: TrainState, folder: Path, seconds: float, fingerprint: str) -> Path:
+def save_checkpoint(state: TrainState, folder: Path, seconds: float, fingerprint: str, is_settled: bool = True) -> Path:
     """Write the state to `folder`/<images seen>, keep the last two checkpoints there, and return the new one's path.
 
     Args:
@@ -83,6 +85,7 @@ def save_checkpoint(state: TrainState, folder: Path, seconds: float, fingerprint
         folder: `checkpoints` of a run.
         seconds: of training so far.
         fingerprint: of the data.
+        is_settled: whether `Objective.settle` was called after the last step.
 
     Raises:
         ResourceError: the disk is full or not writable; nothing partial stays, earlier checkpoints are kept.
@@ -91,7 +94,7 @@ def save_checkpoint(state: TrainState, folder: Path, seconds: float, fingerprint
     partial = folder / f"{PARTIAL}{final.name}-{os.getpid()}"
     try:
         partial.mkdir(parents=True)
-        _write_files(state, partial, seconds, fingerprint)
+        _write_files(state, partial, seconds, fingerprint, is_settled)
         _put_in_place(partial, final)
     except OSError as error:
         shutil.rmtree(partial, ignore_errors=True)
@@ -102,7 +105,7 @@ def save_checkpoint(state: TrainState, folder: Path, seconds: float, fingerprint
     return final
 
 
-def _write_files(state: TrainState, folder: Path, seconds: float, fingerprint: str) -> None:
+def _write_files(state: TrainState, folder: Path, seconds: float, fingerprint: str, is_settled: bool) -> None:
     groups = (state.module_tensors(), state.ema_tensors(), state.optimizer_tensors())
     progress = Progress.model_validate(
         {
@@ -110,6 +113,7 @@ def _write_files(state: TrainState, folder: Path, seconds: float, fingerprint: s
             "counters": state.counters,
             "seconds": seconds,
             "num_optimizer_tensors": len(groups[-1]),
+            "is_settled": is_settled,
         }
     )
     contents = {

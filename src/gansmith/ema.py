@@ -10,6 +10,10 @@ from collections.abc import Iterable
 import torch
 from torch import Tensor, nn
 
+from gansmith import runtime
+from gansmith.recipe import Precision
+
+SETTLING_BATCHES, SETTLING_LATENTS = 16, 128
 WARM_UP_SHARE = 0.05
 """The half-life is at most this share of the images seen, so that the first weights are soon forgotten."""
 
@@ -34,6 +38,23 @@ def update_ema(average: nn.Module, module: nn.Module, decay: float) -> None:
     by `restore_batch_norm`.
     """
     torch._foreach_lerp_(list(average.parameters()), list(module.parameters()), 1.0 - decay)
+
+
+def settle_generator(generator: nn.Module, latent_dim: int, seed: int, precision: Precision) -> None:
+    """Give an averaged generator batch-norm statistics that fit its weights, from 16 batches of 128 latents.
+
+    Args:
+        generator: called as generator(latents, None).
+        latent_dim: how many latents a sample takes.
+        seed: of the run; it fixes the latents.
+        precision: that the run computes in.
+    """
+    device = next(generator.parameters()).device
+    rng = runtime.generator_for(device, seed, "batch norm")
+    shape = (SETTLING_LATENTS, latent_dim)
+    batches = (torch.randn(shape, generator=rng, device=device) for _ in range(SETTLING_BATCHES))
+    with runtime.autocast(device, precision):
+        restore_batch_norm(generator, batches)
 
 
 @torch.no_grad()

@@ -20,7 +20,8 @@ from torch import Tensor, nn
 from gansmith import runtime, sampling
 from gansmith.build import build_generator
 from gansmith.checkpoint import Checkpoint, read_checkpoint, read_newest, write_synced
-from gansmith.errors import CheckpointError
+from gansmith.ema import settle_generator
+from gansmith.errors import CheckpointError, UsageError
 from gansmith.recipe import Recipe
 from gansmith.restore import copy_tensors
 from gansmith.version import __version__
@@ -55,7 +56,10 @@ def sample(model: Model | str | os.PathLike[str], count: int = 64, seed: int = 0
 
     Raises:
         CheckpointError: there is no usable model at the path.
+        UsageError: count or seed is out of range.
     """
+    if count < 1 or not 0 <= seed < 2**63:
+        raise UsageError(f"count={count}, seed={seed}: count must be at least 1, seed from 0 to 2^63 - 1")
     return sampling.sample(_loaded(model).generator, count, seed)
 
 
@@ -108,8 +112,14 @@ def find_checkpoint(path: Path) -> Checkpoint:
         if checkpoint is None:
             raise CheckpointError(f"{path}: this run has no checkpoint yet")
         return checkpoint
+    if path.name == "checkpoints" and path.is_dir():
+        return find_checkpoint(path.parent)
     if not path.exists():
         raise CheckpointError(f"{path}: no such run folder, checkpoint or saved model")
+    if path.is_dir() and not (path / "about.json").exists() and not path.name.isdigit():
+        runs = [entry.name for entry in sorted(path.iterdir()) if (entry / "config.yaml").exists()]
+        hint = f"; runs in it: {', '.join(runs)}" if runs else ""
+        raise CheckpointError(f"{path}: neither a run folder nor a checkpoint nor a saved model{hint}")
     return read_checkpoint(path)
 
 
@@ -117,7 +127,10 @@ def _from_checkpoint(checkpoint: Checkpoint, raw: bool, device: str) -> Model:
     file = "modules.safetensors" if raw else "ema.safetensors"
     prefix = f"{GENERATOR}/"
     found = {k.removeprefix(prefix): v for k, v in checkpoint.tensors[file].items() if k.startswith(prefix)}
-    generator = _filled(checkpoint.recipe, found, checkpoint.path / file, device)
+    recipe = checkpoint.recipe
+    generator = _filled(recipe, found, checkpoint.path / file, device)
+    if not raw and not checkpoint.state.is_settled:
+        settle_generator(generator, recipe.generator.latent_dim, checkpoint.state.seed, recipe.precision)
     return Model(generator, checkpoint.recipe, int(checkpoint.about["images_seen"]))
 
 

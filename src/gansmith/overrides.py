@@ -14,11 +14,25 @@ import yaml
 from pydantic import ValidationError
 
 from gansmith.errors import UsageError, near_matches
-from gansmith.recipe import SGD, Adam, PenaltyName, PenaltySettings, Recipe, RMSprop, Settings
+from gansmith.recipe import (
+    SGD,
+    Adam,
+    DCGANDiscriminator,
+    DCGANGenerator,
+    MLPDiscriminator,
+    MLPGenerator,
+    PenaltyName,
+    PenaltySettings,
+    Recipe,
+    RMSprop,
+    Settings,
+)
 
 MOST_IMAGES = 10**15
 SUFFIXES = {"k": 1_000, "m": 1_000_000}
 _UNION_TAGS = frozenset({"mlp", "dcgan", "adam", "rmsprop", "sgd"})
+_GENERATORS: dict[str, type[Settings]] = {"mlp": MLPGenerator, "dcgan": DCGANGenerator}
+_DISCRIMINATORS: dict[str, type[Settings]] = {"mlp": MLPDiscriminator, "dcgan": DCGANDiscriminator}
 _OPTIMIZERS: dict[str, type[Settings]] = {"adam": Adam, "rmsprop": RMSprop, "sgd": SGD}
 
 
@@ -42,8 +56,8 @@ def parse_count(text: str) -> int:
 def apply_overrides(recipe: Recipe, overrides: Iterable[str]) -> Recipe:
     """Return the recipe with `path=value` overrides applied, each value read as YAML.
 
-    Choosing another optimiser by name keeps the fields both have (the learning rate) and takes the new one's defaults
-    for the rest. `penalties.NAME=null` removes a penalty.
+    Choosing another optimiser by name, or another family, keeps the fields both have (the learning rate, say) and takes
+    the new one's defaults for the rest. `penalties.NAME=null` removes a penalty.
 
     Args:
         recipe: what the overrides start from.
@@ -84,11 +98,21 @@ def _apply_one(tree: dict[str, Any], text: str) -> str | None:
     if parents == ["penalties"] and value is None:
         node.pop(last, None)
         return None
-    if last == "name" and isinstance(value, str) and value in _OPTIMIZERS:
-        for key in [key for key in node if key not in _OPTIMIZERS[value].model_fields]:
+    kinds = _kinds(parents, last)
+    if isinstance(value, str) and value in kinds:
+        for key in [key for key in node if key not in kinds[value].model_fields]:
             del node[key]
     node[last] = value
     return None
+
+
+def _kinds(parents: list[str], last: str) -> dict[str, type[Settings]]:
+    """Return what may be chosen by name at this path, if it is such a choice."""
+    if last == "name":
+        return _OPTIMIZERS
+    if last == "family":
+        return _GENERATORS if parents == ["generator"] else _DISCRIMINATORS
+    return {}
 
 
 def _fields(parents: list[str], node: Any) -> Iterable[str]:

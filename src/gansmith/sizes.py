@@ -58,12 +58,12 @@ def size_text(size: Size) -> str:
 
 
 def parse_size(text: str) -> Size:
-    """Return (height, width) from "64" or "48x64".
+    """Return (height, width) from "64" or "40x48".
 
     Raises:
         ValueError: the text is neither.
     """
     parts = text.lower().split("x")
     if len(parts) > 2 or not all(part.isascii() and part.isdigit() and int(part) > 0 for part in parts):
-        raise ValueError(f"{text!r} is not a size; write one side (64) or height x width (48x64)")
+        raise ValueError(f"{text!r} is not a size; write one side (64) or height x width (40x48)")
     return int(parts[0]), int(parts[-1])

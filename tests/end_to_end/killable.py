@@ -1,6 +1,6 @@
-"""A training that says where it is and saves slowly, for tests that kill it: killable.py FOLDER IMAGES SAVE_EVERY.
+"""A training that says where it is and saves slowly, for tests that kill it: killable.py FOLDER IMAGES SAVE_EVERY PAUSE.
 
-Prints "step N" and "writing CHECKPOINT/FILE" before each file of a save, each followed by a pause.
+Prints "step N", and "writing CHECKPOINT/FILE" before each file of a save, followed by a pause of so many seconds.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from gansmith import checkpoint
 from gansmith.recipes import RECIPES
 from gansmith.training.adversarial import Adversarial
 
-STEP_PAUSE, WRITE_PAUSE = 0.02, 0.15
+STEP_PAUSE = 0.02
 write_synced, step = checkpoint.write_synced, Adversarial.step
 
 
@@ -22,7 +22,7 @@ def slow_write(path: Path, content: bytes) -> None:
     """Write half of the file, tell, pause, then write it as the product does."""
     path.write_bytes(content[: len(content) // 2])
     print(f"writing {path.parent.name}/{path.name}", flush=True)
-    time.sleep(WRITE_PAUSE)
+    time.sleep(float(sys.argv[4]))
     write_synced(path, content)
 
 
@@ -36,7 +36,7 @@ def slow_step(self, state, batches):
 
 if __name__ == "__main__":
     checkpoint.write_synced, Adversarial.step = slow_write, slow_step
-    folder, images, save_every = sys.argv[1:]
+    folder, images, save_every = sys.argv[1:4]
     recipe = RECIPES["dcgan-small"]().shrunk()
     gansmith.train("digits", recipe, images=int(images), save_every=int(save_every), out=folder, quiet=True)
     print("finished", flush=True)

@@ -69,6 +69,30 @@ def test_config_reruns_the_run_bit_for_bit(trained: Path) -> None:
     assert sums[0]["modules.safetensors"] == sums[1]["modules.safetensors"]
 
 
+def test_config_with_another_recipe_than_its_id_is_refused(trained: Path) -> None:
+    text = (trained / "runs" / "digits-mlp-1" / "config.yaml").read_text()
+    (trained / "edited.yaml").write_text(text.replace("loss: non_saturating", "loss: hinge"))
+    result = gansmith("train", "--config", "edited.yaml", "--out", "edited", cwd=trained)
+    assert result.returncode == 2
+    assert "its recipe was edited" in result.stderr
+
+
+def test_dry_run_of_a_config_shows_its_recipe(trained: Path) -> None:
+    result = gansmith("train", "--config", "runs/digits-mlp-1/config.yaml", "--dry-run", "--minutes", "2", cwd=trained)
+    assert result.returncode == 0, result.stderr
+    assert result.stdout.startswith("mlp (")
+    assert "2 minutes would show it about" in result.stdout
+
+
+def test_damaged_config_of_another_run_stops_nothing(tmp_path: Path) -> None:
+    (tmp_path / "runs" / "digits-mlp-7").mkdir(parents=True)
+    (tmp_path / "runs" / "digits-mlp-7" / "config.yaml").write_text("")
+    result = gansmith("train", "digits", "--recipe", "mlp", "--images", "128", cwd=tmp_path)
+    assert result.returncode == 0, result.stderr
+    assert "passed over" in result.stderr
+    assert "digits-mlp-8" in result.stdout
+
+
 def test_sample_writes_each_form_with_the_same_pixels(trained: Path) -> None:
     for out in ("grid.png", "folder", "pack.zip", "pack.npz"):
         result = gansmith("sample", "runs/digits-mlp-1", "-n", "10", "--seed", "3", "--out", out, cwd=trained)
@@ -110,7 +134,7 @@ def test_recipes_lists_every_recipe(trained: Path) -> None:
 def test_dry_run_shows_networks_and_costs_and_writes_nothing(tmp_path: Path) -> None:
     result = gansmith("train", "digits", "--dry-run", "--images", "200k", cwd=tmp_path)
     assert result.returncode == 0, result.stderr
-    for text in ("generator: 935,360 parameters", "64 x 7 x 7", "GFLOP", "MB", "200,000 images would take about"):
+    for text in ("generator: 884,448 parameters", "64 x 7 x 7", "GFLOP", "MB", "200,000 images would take about"):
         assert text in result.stdout
     assert list(tmp_path.iterdir()) == []
 

@@ -24,7 +24,7 @@ TRIALS = 12
 
 def start(folder: Path, steps: int) -> subprocess.Popen[str]:
     script = Path(__file__).with_name("killable.py")
-    arguments = [str(folder), str(steps * BATCH), str(SAVE_EVERY_STEPS * BATCH)]
+    arguments = [str(folder), str(steps * BATCH), str(SAVE_EVERY_STEPS * BATCH), "0.15"]
     return subprocess.Popen(
         [sys.executable, str(script), *arguments], env=environment(), stdout=subprocess.PIPE, text=True
     )

@@ -10,11 +10,12 @@ import pytest
 import torch
 
 import gansmith
-from gansmith.checkpoint import read_newest
+from gansmith.checkpoint import read_newest, save_checkpoint
 from gansmith.data import open_data
 from gansmith.recipe import LossName, PenaltySettings, Recipe
 from gansmith.recipes import RECIPES
 from gansmith.restore import restore
+from gansmith.runtime import best_precision
 from gansmith.training.adversarial import OBJECTIVES
 from gansmith.training.loop import Batches
 
@@ -82,7 +83,7 @@ def test_resume_equals_straight_with_each_optimizer_and_two_discriminator_steps(
 @pytest.mark.slow
 @pytest.mark.timeout(900)
 def test_resume_equals_straight_at_full_size(tmp_path: Path) -> None:
-    recipe = RECIPES["dcgan-28"]()
+    recipe = RECIPES["dcgan-28"](precision=best_precision(torch.device("cpu")))
     train(recipe, 200, tmp_path / "straight", save_every_steps=75)
     train(recipe, 100, tmp_path / "resumed", save_every_steps=100)
     train(recipe, 200, tmp_path / "resumed", save_every_steps=100)
@@ -106,6 +107,40 @@ def test_finished_run_says_so_and_changes_nothing(tmp_path: Path, capsys: pytest
     gansmith.train("digits", recipe, images=4 * recipe.batch_size, save_every=2 * recipe.batch_size, out=tmp_path)
     assert "finished already" in capsys.readouterr().out
     assert end_of(tmp_path, recipe) == before
+
+
+def test_stop_of_a_slow_network_saves_at_once_and_loading_settles_it(tmp_path: Path) -> None:
+    """A checkpoint that was not settled gives the same samples as one that was, and training goes on bit for bit."""
+    recipe, objective, cpu = RECIPES["dcgan-small"]().shrunk(), OBJECTIVES["adversarial"], torch.device("cpu")
+    state = objective.initialise(recipe, 0, cpu)
+    batches = Batches(objective, state, open_data("digits", recipe.size, recipe.channels))
+    for _ in range(3):
+        objective.step(state, batches.next())
+    unsettled = save_checkpoint(state, tmp_path / "unsettled", 1.0, "f", is_settled=False)
+    objective.settle(state)
+    settled = save_checkpoint(state, tmp_path / "settled", 1.0, "f")
+    assert torch.equal(gansmith.sample(unsettled, 4), gansmith.sample(settled, 4))
+    stale = gansmith.load(unsettled, raw=True).generator.state_dict()["layers.0.running_mean"]
+    assert not torch.equal(gansmith.load(unsettled).generator.state_dict()["layers.0.running_mean"], stale)
+
+
+@pytest.mark.parametrize(
+    ("settings", "problem"),
+    [
+        ({"images": 0}, "images=0: must be a whole number above 0"),
+        ({"images": "1k"}, "images='1k'"),
+        ({"minutes": -1}, "minutes=-1"),
+        ({"seed": -1}, "seed=-1: must be a whole number from 0"),
+        ({"size": 32}, r"size=32: give \(height, width\)"),
+        ({"overrides": "loss=hinge"}, "give a list"),
+        ({"save_every": 0}, "save_every=0"),
+    ],
+)  # fmt: skip
+def test_wrong_argument_from_python_is_a_usage_error(settings: dict[str, Any], problem: str, tmp_path: Path) -> None:
+    with pytest.raises(gansmith.GansmithError, match=problem) as caught:
+        gansmith.train("digits", out=tmp_path / "run", quiet=True, **{"images": 128, **settings})
+    assert caught.value.exit_code == 2
+    assert not (tmp_path / "run").exists()
 
 
 def test_other_recipe_or_seed_in_the_same_folder_is_refused_with_the_difference(tmp_path: Path) -> None:

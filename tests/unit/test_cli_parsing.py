@@ -67,9 +67,9 @@ class TestCommands:
             parse(arguments)
         assert raised.value.code == 2
 
-    def test_defaults_are_the_embedded_digits_and_the_default_recipe(self):
+    def test_nothing_given_is_told_from_a_given_default(self):
         command, unknown = parse(["train"])
-        assert (command.data, command.recipe, command.seed, command.debug) == ("digits", "dcgan-small", "0", False)
+        assert (command.data, command.recipe, command.seed, command.debug) == (None, None, None, False)
         assert unknown == []
 
     def test_arguments_are_taken_in_any_order(self):

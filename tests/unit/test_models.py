@@ -119,7 +119,7 @@ class TestErrors:
 
     def test_folder_of_something_else_is_no_checkpoint(self, tmp_path):
         (tmp_path / "notes.txt").write_text("hello")
-        with pytest.raises(CheckpointError, match=r"about\.json is missing"):
+        with pytest.raises(CheckpointError, match="neither a run folder nor a checkpoint"):
             load(tmp_path)
 
     def test_pickle_is_refused_unopened(self, tmp_path):

@@ -82,8 +82,23 @@ class TestFolder:
 
     def test_class_folder_without_images_is_no_class(self, tmp_path):
         write_png(tmp_path / "cats/1.png")
+        write_png(tmp_path / "mice/1.png")
         (tmp_path / "dogs").mkdir()
-        assert listing_of(tmp_path)[2] == ("cats",)
+        assert listing_of(tmp_path)[2] == ("cats", "mice")
+
+    def test_one_folder_of_images_is_no_class(self, tmp_path):
+        write_png(tmp_path / "holiday/1.png")
+        assert listing_of(tmp_path) == (["holiday/1.png"], None, ())
+
+    def test_a_class_may_be_called_train(self, tmp_path):
+        for name in ("train", "plane", "car"):
+            write_png(tmp_path / name / "1.png")
+        assert listing_of(tmp_path)[2] == ("car", "plane", "train")
+
+    def test_validation_folder_beside_train_is_left_alone(self, tmp_path):
+        for name in ("train/a", "train/b", "val/a"):
+            write_png(tmp_path / name / "1.png")
+        assert listing_of(tmp_path)[0] == ["train/a/1.png", "train/b/1.png"]
 
     def test_hidden_files_macosx_and_other_files_are_ignored(self, tmp_path):
         for name in ("a.png", ".hidden.png", "._a.png", ".git/b.png", "__MACOSX/a.png", "notes.txt", "png", "x.svg"):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,7 +19,7 @@ from gansmith.request import Request
 if TYPE_CHECKING:
     from gansmith.training.loop import Budget
 
-Text = Annotated[str | None, tyro.conf.arg(metavar="TEXT")]
+DEFAULT_DATA = "digits"
 
 
 @dataclass
@@ -30,22 +29,23 @@ class TrainCommand(Command):
     Ctrl-C saves and stops; typed again, the command goes on from there.
     """
 
-    data: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="DATA")] = "digits"
-    """"digits" (embedded), or a folder or zip of images: sub-folders are classes, train/ and test/ are understood."""
-    recipe: Annotated[str, tyro.conf.arg(metavar="NAME")] = DEFAULT_RECIPE
-    """The method; `gansmith recipes` lists them."""
+    data: Annotated[str | None, tyro.conf.Positional, tyro.conf.arg(metavar="DATA")] = None
+    """A folder or zip of images (sub-folders are classes, train/ and test/ are understood), or "digits", which is
+    embedded and the default."""
+    recipe: Annotated[str | None, tyro.conf.arg(metavar="NAME")] = None
+    """The method, dcgan-small if not given; `gansmith recipes` lists them."""
     set: Annotated[tuple[str, ...], tyro.conf.arg(metavar="FIELD=VALUE")] = ()
     """Change a field of the recipe, such as loss=hinge or generator.width=32; may be repeated."""
     size: Annotated[str | None, tyro.conf.arg(metavar="SIZE")] = None
-    """Image size, 64 or 48x64 (height x width); by default the data's own."""
+    """Image size, 64 or 40x48 (height x width); by default the data's own."""
     channels: Annotated[str | None, tyro.conf.arg(metavar="N")] = None
     """1 grey, 3 RGB, 4 RGBA; by default the data's own."""
     images: Annotated[str | None, tyro.conf.arg(metavar="N")] = None
     """Stop at so many real images seen: 5000, 200k, 1.5m."""
     minutes: Annotated[str | None, tyro.conf.arg(metavar="M")] = None
     """Stop after so many minutes of training; 10 if neither is given."""
-    seed: Annotated[str, tyro.conf.arg(metavar="N")] = "0"
-    """Of weights, order and every draw."""
+    seed: Annotated[str | None, tyro.conf.arg(metavar="N")] = None
+    """Of weights, order and every draw; 0 if not given."""
     out: Annotated[Path | None, tyro.conf.arg(metavar="FOLDER")] = None
     """Run folder; by default the newest run of this request in runs/, or a new one there."""
     config: Annotated[Path | None, tyro.conf.arg(metavar="FILE")] = None
@@ -72,7 +72,7 @@ class TrainCommand(Command):
             rerun(self.config, self.out, self._budget(values), self.device, self.quiet)
             return
         train(
-            self.data,
+            DEFAULT_DATA if self.data is None else self.data,
             request.recipe,
             overrides=request.overrides,
             size=request.size,
@@ -96,11 +96,11 @@ class TrainCommand(Command):
         values = {
             "images": parsed("images", self.images, parse_count),
             "minutes": parsed("minutes", self.minutes, _positive),
-            "seed": parsed("seed", self.seed, _natural),
+            "seed": parsed("seed", "0" if self.seed is None else self.seed, _natural),
             "save_every": parsed("save-every", self.save_every, parse_count),
         }
         size, channels = parsed("size", self.size, sizes.parse_size), parsed("channels", self.channels, _channels)
-        request = Request(self.recipe, self.set, size, channels)
+        request = Request(DEFAULT_RECIPE if self.recipe is None else self.recipe, self.set, size, channels)
         problems += request.problems()
         if self.config is not None and (ignored := self._given_beside_config()):
             problems.append(f"--config: the file says this already; {', '.join(ignored)} cannot be given with it")
@@ -111,8 +111,7 @@ class TrainCommand(Command):
     def _given_beside_config(self) -> list[str]:
         names = {"data": "DATA", "recipe": "--recipe", "set": "--set", "size": "--size", "channels": "--channels",
                  "seed": "--seed", "save_every": "--save-every"}  # fmt: skip
-        defaults = {field.name: field.default for field in dataclasses.fields(self)}
-        return [shown for name, shown in names.items() if getattr(self, name) != defaults[name]]
+        return [shown for name, shown in names.items() if getattr(self, name) not in (None, ())]
 
     @staticmethod
     def _budget(values: dict[str, Any]) -> Budget | None:
@@ -126,17 +125,24 @@ class TrainCommand(Command):
         from gansmith.data import open_source
         from gansmith.training.adversarial import OBJECTIVES
         from gansmith.training.estimate import estimate
+        from gansmith.training.folder import RunConfig
         from gansmith.training.log import Display
-        from gansmith.training.run import resolve
+        from gansmith.training.loop import Budget
+        from gansmith.training.run import DEFAULT_MINUTES, resolve
 
         display = Display(self.quiet)
         runtime.keep_large_allocations()
-        device = runtime.choose_device(self.device)
-        recipe = resolve(request, open_source(self.data), device, display)
+        device, budget = runtime.choose_device(self.device), self._budget(values)
+        if self.config is not None:
+            config = RunConfig.load(self.config)
+            request, recipe = config.request, config.recipe
+            budget = budget or Budget(config.images, config.minutes)
+        else:
+            recipe = resolve(request, open_source(DEFAULT_DATA if self.data is None else self.data), device, display)
         shape = f"{sizes.size_text(recipe.size)}x{recipe.channels}"
         display.say(f"{request.name} ({recipe.id}) at {shape}, {recipe.loss}, {recipe.precision} on {device}")
         found = estimate(recipe, OBJECTIVES[recipe.objective], device)
-        for line in found.lines(values["images"]):
+        for line in found.lines(budget or Budget(minutes=DEFAULT_MINUTES)):
             display.say(line)
 
 

@@ -32,6 +32,7 @@ VERSION = 1
 CHUNK = 256
 ROWS_A_READ = 4096
 LONGEST_NAME = 80
+PARTIAL = ".decoding-"
 """Bytes of a source's name in the name of its cache folder."""
 Progress = Callable[[int, int], None]
 """Called with (images done, images in all)."""
@@ -97,7 +98,8 @@ def open_data(
     if source.stamp is not None and (folder / "about.json").exists():
         return _load(source.name, folder)
     cache_folder().mkdir(parents=True, exist_ok=True)
-    partial = Path(tempfile.mkdtemp(prefix=".decoding-", dir=cache_folder()))
+    _remove_left_overs(cache_folder())
+    partial = Path(tempfile.mkdtemp(prefix=f"{PARTIAL}{os.getpid()}-", dir=cache_folder()))
     try:
         about = _decode_into(partial, source, split, size, channels, on_progress)
         if source.stamp is None:
@@ -108,6 +110,24 @@ def open_data(
         return _load(source.name, folder)
     finally:
         shutil.rmtree(partial, ignore_errors=True)
+
+
+def _remove_left_overs(folder: Path) -> None:
+    """Remove what killed processes were decoding."""
+    for left in folder.glob(f"{PARTIAL}*-*"):
+        owner = left.name.removeprefix(PARTIAL).split("-")[0]
+        if owner.isdigit() and not _is_alive(int(owner)):
+            shutil.rmtree(left, ignore_errors=True)
+
+
+def _is_alive(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except OSError:  # it is somebody else's, or this system cannot tell
+        return True
+    return True
 
 
 def _short(name: str) -> str:

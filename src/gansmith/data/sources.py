@@ -22,6 +22,8 @@ from gansmith.errors import DataError, near_matches
 
 Split = Literal["train", "test"]
 SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff"})
+SPLIT_NAMES = frozenset({"train", "test", "val", "valid", "validation"})
+"""A folder of these alone is splits; beside others, `train` may be a class. Only train and test are used."""
 NO_LABEL = -(2**62)
 LARGEST_FILE = 256 * 2**20
 """Bytes of one image file; a larger one is refused before it is read."""
@@ -99,7 +101,7 @@ class FolderSource:
     def __init__(self, path: Path) -> None:
         self.name = path.resolve().name
         self.path = path
-        digest = hashlib.sha256(str(path.resolve()).encode())
+        digest = hashlib.sha256(os.fsencode(path.resolve()))
         self._names = []
         for folder, folders, files in os.walk(path):
             folders.sort()
@@ -234,7 +236,7 @@ def list_entries(names: Sequence[str], split: Split) -> Listing:
     """
     inner = _without_common_folder(list(names))
     tops = {path.split("/", 1)[0] for path in inner.values()}
-    if "train" in tops or tops == {"test"}:
+    if tops & {"train", "test"} and tops <= SPLIT_NAMES:
         places = {name: path.partition("/") for name, path in inner.items()}
         splits = {name: (top, rest) for name, (top, _, rest) in places.items() if top in get_args(Split) and rest}
     else:
@@ -253,7 +255,7 @@ def _without_common_folder(names: list[str]) -> dict[str, str]:
     inner = {name: name for name in names}
     while inner:
         tops = {path.split("/", 1)[0] if "/" in path else None for path in inner.values()}
-        if len(tops) != 1 or tops & {None, "train", "test"} or not all(p.count("/") > 1 for p in inner.values()):
+        if len(tops) != 1 or tops & {None, "train", "test"}:
             break
         inner = {name: path.split("/", 1)[1] for name, path in inner.items()}
     return inner

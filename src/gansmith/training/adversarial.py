@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator
 
 import torch
 from torch import Tensor, nn
 
-from gansmith import runtime
 from gansmith.build import build_discriminator, build_generator, build_optimizer
 from gansmith.data import Batch
-from gansmith.ema import restore_batch_norm
+from gansmith.ema import settle_generator
 from gansmith.losses import LOSSES
 from gansmith.recipe import Recipe
 from gansmith.sampling import sample
@@ -20,7 +18,6 @@ from gansmith.training.state import TrainState
 from gansmith.training.step import average, discriminator_step, draw, generator_step, mean_of
 
 PREVIEW_COUNT = 64
-BATCH_NORM_BATCHES, BATCH_NORM_LATENTS = 16, 128
 
 
 class Adversarial:
@@ -67,15 +64,9 @@ class Adversarial:
         return {**mean_of(measured), **result}
 
     def settle(self, state: TrainState) -> None:
-        """Measure the averaged generator's batch-norm statistics on 16 batches of 128 latents with a fixed seed."""
-        with runtime.autocast(state.device, state.recipe.precision):
-            restore_batch_norm(state.ema["generator"], self._settling_latents(state))
-
-    def _settling_latents(self, state: TrainState) -> Iterator[Tensor]:
-        rng = runtime.generator_for(state.device, state.seed, "batch norm")
-        shape = (BATCH_NORM_LATENTS, state.recipe.generator.latent_dim)
-        for _ in range(BATCH_NORM_BATCHES):
-            yield torch.randn(shape, generator=rng, device=state.device)
+        """Measure the averaged generator's batch-norm statistics (`ema.settle_generator`)."""
+        recipe = state.recipe
+        settle_generator(state.ema["generator"], recipe.generator.latent_dim, state.seed, recipe.precision)
 
     def preview(self, state: TrainState, seed: int) -> Tensor:
         """Return 64 samples of the averaged generator from latents fixed by `seed`."""

@@ -61,6 +61,7 @@ def train_classifier(train: DataSet, held_out: DataSet, num_steps: int = 1500, s
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(runtime.seed_of(seed, "classifier"))
         network = ClassifierNetwork((height, width), channels, len(train.class_names))
+        network = network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         optimizer = torch.optim.Adam(network.parameters(), LEARNING_RATE)
         order = Order(seed, len(train), "classifier")
         for step in range(num_steps):

@@ -14,6 +14,7 @@ from gansmith import runtime
 from gansmith.build import num_parameters
 from gansmith.data import Batch
 from gansmith.recipe import Recipe
+from gansmith.training.loop import Budget
 from gansmith.training.objective import Objective
 from gansmith.training.state import TrainState
 
@@ -58,8 +59,8 @@ class Estimate:
     seconds: float
     images: int
 
-    def lines(self, budget_images: int | None) -> list[str]:
-        """Return the estimate as text, with the time for so many images."""
+    def lines(self, budget: Budget) -> list[str]:
+        """Return the estimate as text, with what the budget comes to."""
         lines = []
         for network, total in self.parameters.items():
             lines.append(f"{network}: {total:,} parameters")
@@ -72,8 +73,10 @@ class Estimate:
             f"one step: {self.images} images, {self.flops / 1e9:,.1f} GFLOP, {self.seconds * 1e3:,.1f} ms here"
         )
         lines.append(f"memory of the process: {memory}; speed: {rate:,.0f} img/s")
-        if budget_images:
-            lines.append(f"{budget_images:,} images would take about {budget_images / rate / 60:,.1f} minutes")
+        if budget.images:
+            lines.append(f"{budget.images:,} images would take about {budget.images / rate / 60:,.1f} minutes")
+        if budget.minutes:
+            lines.append(f"{budget.minutes:g} minutes would show it about {budget.minutes * 60 * rate:,.0f} images")
         return lines
 
 

@@ -6,6 +6,7 @@ config.yaml  metrics.jsonl  reals.png  samples/000012800.png  checkpoints/000000
 from __future__ import annotations
 
 import json
+import logging
 import re
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +16,7 @@ import yaml
 from filelock import FileLock, Timeout
 from pydantic import NonNegativeInt, PositiveFloat, PositiveInt, ValidationError
 
+from gansmith.checkpoint import write_synced
 from gansmith.errors import ResourceError, UsageError
 from gansmith.overrides import describe_validation
 from gansmith.recipe import Recipe, Settings
@@ -25,6 +27,7 @@ CONFIG = "config.yaml"
 LARGEST_CONFIG = 2**20
 MOST_PROBLEMS = 10
 RUNS = Path("runs")
+log = logging.getLogger("gansmith")
 
 
 @dataclass(frozen=True)
@@ -69,7 +72,7 @@ class RunConfig:
         }
         head = "# This file reruns the run: gansmith train --config FILE --out NEW_FOLDER\n"
         partial = path.with_suffix(".tmp")
-        partial.write_text(head + yaml.safe_dump(values, sort_keys=False, allow_unicode=True))
+        write_synced(partial, (head + yaml.safe_dump(values, sort_keys=False, allow_unicode=True)).encode())
         partial.replace(path)
 
     @staticmethod
@@ -82,7 +85,12 @@ class RunConfig:
         try:
             if path.stat().st_size > LARGEST_CONFIG:
                 raise UsageError(f"{path}: larger than {LARGEST_CONFIG >> 20} MB; this is no config")
-            file = _ConfigFile.model_validate(yaml.load(path.read_text(), _StrictLoader))
+            file = _ConfigFile.model_validate(yaml.load(path.read_bytes(), _StrictLoader))
+            if file.recipe_id != file.recipe.id:
+                raise UsageError(
+                    f"{path}: its recipe was edited: its id is {file.recipe.id} now, recipe_id says {file.recipe_id}. "
+                    "Ask for the change instead (--recipe, --set), or correct recipe_id and choose a new --out"
+                )
             return RunConfig(
                 data=file.data,
                 request=Request.from_dict(file.request.model_dump()),
@@ -142,9 +150,18 @@ class _StrictLoader(yaml.SafeLoader):
         return super().construct_mapping(node, deep)
 
 
-def differences(asked: RunConfig, stored: RunConfig) -> list[str]:
-    """Return one line for each part of the identity in which two configs differ."""
-    pairs = zip(asked.identity().items(), stored.identity().values(), strict=True)
+def differences(asked: RunConfig, stored: RunConfig, is_exact: bool = False) -> list[str]:
+    """Return one line for each part of the identity in which two configs differ.
+
+    Args:
+        asked: what is to be trained.
+        stored: what a folder holds.
+        is_exact: compare the resolved recipes too; usually the stored one is gone on with, whatever the machine.
+    """
+    ours_theirs = [
+        {**config.identity(), **({"recipe id": config.recipe.id} if is_exact else {})} for config in (asked, stored)
+    ]
+    pairs = zip(ours_theirs[0].items(), ours_theirs[1].values(), strict=True)
     return [
         f"{key}: the run has {_short(theirs)}, asked for {_short(ours)}"
         for (key, ours), theirs in pairs
@@ -157,19 +174,22 @@ def _short(value: Any) -> str:
     return text if len(text) <= 60 else text[:57] + "..."
 
 
-def find_run(asked: RunConfig, out: Path | None, runs: Path = RUNS) -> tuple[Path, RunConfig | None]:
+def find_run(
+    asked: RunConfig, out: Path | None, runs: Path = RUNS, is_exact: bool = False
+) -> tuple[Path, RunConfig | None]:
     """Return the folder to train in, and its stored config if it holds a run to go on with.
 
-    Without `out`: the newest run with the same identity, else a new `runs/<data>-<recipe>-k`.
+    Without `out`: the newest run with the same identity, else a new `runs/<data>-<recipe>-k`. With `is_exact`, the
+    resolved recipe must be the same too.
 
     Raises:
         UsageError: `out` holds another run (with the differences), or something else.
     """
     if out is None:
-        return _newest_match(asked, runs)
+        return _newest_match(asked, runs, is_exact)
     if (out / CONFIG).exists():
         stored = RunConfig.load(out / CONFIG)
-        if different := differences(asked, stored):
+        if different := differences(asked, stored, is_exact):
             raise UsageError(
                 [f"{out} holds another run:", *(f"  {line}" for line in different), "choose another --out"]
             )
@@ -179,17 +199,22 @@ def find_run(asked: RunConfig, out: Path | None, runs: Path = RUNS) -> tuple[Pat
     return out, None
 
 
-def _newest_match(asked: RunConfig, runs: Path) -> tuple[Path, RunConfig | None]:
+def _newest_match(asked: RunConfig, runs: Path, is_exact: bool) -> tuple[Path, RunConfig | None]:
     prefix = f"{_file_name(asked.data)}-{asked.request.name}"
     numbered = {}
     for folder in runs.glob(f"{prefix}-*") if runs.is_dir() else []:
         if match := re.fullmatch(rf"{re.escape(prefix)}-(\d+)", folder.name):
             numbered[int(match[1])] = folder
     for number in sorted(numbered, reverse=True):
-        if (numbered[number] / CONFIG).exists():
+        if not (numbered[number] / CONFIG).exists():
+            continue
+        try:
             stored = RunConfig.load(numbered[number] / CONFIG)
-            if not differences(asked, stored):
-                return numbered[number], stored
+        except UsageError as error:
+            log.warning("%s; this run is passed over", error.problems[0])
+            continue
+        if not differences(asked, stored, is_exact):
+            return numbered[number], stored
     return runs / f"{prefix}-{max(numbered, default=0) + 1}", None
 
 

@@ -36,13 +36,13 @@ class Metrics:
 
     def append(self, record: dict[str, Any]) -> None:
         """Add one record."""
-        with self.path.open("a") as file:
+        with self.path.open("a", encoding="utf-8") as file:
             file.write(json.dumps(record) + "\n")
 
     def read(self) -> list[dict[str, Any]]:
         """Return every whole record; a line that a killed run left half-written is passed over."""
         records = []
-        for line in self.path.read_text(errors="replace").splitlines() if self.path.exists() else []:
+        for line in self.path.read_text(encoding="utf-8", errors="replace").splitlines() if self.path.exists() else []:
             with contextlib.suppress(ValueError):
                 records.append(json.loads(line))
         return records
@@ -52,7 +52,7 @@ class Metrics:
         kept = [record for record in self.read() if record["images"] <= images]
         if self.path.exists():
             partial = self.path.with_suffix(".tmp")
-            partial.write_text("".join(json.dumps(record) + "\n" for record in kept))
+            partial.write_text("".join(json.dumps(record) + "\n" for record in kept), encoding="utf-8")
             partial.replace(self.path)
 
 

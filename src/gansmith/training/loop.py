@@ -15,7 +15,7 @@ from torch import Tensor
 
 from gansmith import runtime
 from gansmith.data import Batch, Order, TrainingData
-from gansmith.errors import DivergedError
+from gansmith.errors import DivergedError, UsageError
 from gansmith.images import to_float
 from gansmith.training.log import Progress
 from gansmith.training.objective import Objective
@@ -38,6 +38,22 @@ class Budget:
 
     images: int | None = None
     minutes: float | None = None
+
+    def __post_init__(self) -> None:
+        """Check the border that Python callers come in by.
+
+        Raises:
+            UsageError: a number is not above 0, or neither is given.
+        """
+        problems = []
+        if self.images is not None and (not isinstance(self.images, int) or self.images < 1):
+            problems.append(f"images={self.images!r}: must be a whole number above 0")
+        if self.minutes is not None and (not isinstance(self.minutes, int | float) or not self.minutes > 0):
+            problems.append(f"minutes={self.minutes!r}: must be a number above 0")
+        if self.images is None and self.minutes is None:
+            problems.append("a budget needs images, minutes or both")
+        if problems:
+            raise UsageError(problems)
 
     def share(self, images: int, seconds: float) -> float:
         """Return the share that is spent, 1 when it is spent."""
@@ -105,6 +121,7 @@ class Loop:
         objective, state, data, budget: what is trained, on what, how long.
         on_record: called with each record of numbers and the progress.
         on_snapshot: called when a preview and a checkpoint are due, with the seconds of training so far.
+            When `stop` has received a signal, only the checkpoint matters, and soon.
         stop: asked after every step.
         seconds: of training before this stretch, and then in all.
         save_every: images between snapshots; None: twenty over the budget, 5 s to 5 min apart.
@@ -143,7 +160,8 @@ class Loop:
                 paused = time.perf_counter()
                 self._snapshot(totals)
                 begun += time.perf_counter() - paused
-        self._snapshot(totals)
+        if self.images == 0 or self.images != self._snapped[1]:
+            self._snapshot(totals)
 
     @property
     def images(self) -> int:
@@ -195,7 +213,7 @@ class Loop:
         bad = [name for name, value in means.items() if not torch.isfinite(torch.tensor(value))]
         if bad:
             raise DivergedError(
-                f"{', '.join(bad)} is no longer a finite number at {self.images:,} images; the last checkpoint is from "
-                "before. Go on with lower rates: --set generator_optimizer.learning_rate=1e-4 "
-                "--set discriminator_optimizer.learning_rate=1e-4, into another --out"
+                f"{', '.join(bad)} is no longer a finite number at {self.images:,} images; nothing of that is saved. "
+                "Start another run (--out) with lower rates: --set generator_optimizer.learning_rate=... and "
+                "--set discriminator_optimizer.learning_rate=..."
             )

@@ -2,56 +2,28 @@
 
 from __future__ import annotations
 
-import logging
+import dataclasses
 import os
-import shlex
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 
 from gansmith import runtime
-from gansmith.checkpoint import clean_up, read_newest, save_checkpoint
-from gansmith.data import DataSet, Order, Source, facts_of, open_data, open_source
+from gansmith.data import DataSet, Source, facts_of, open_data, open_source
 from gansmith.data.cache import cache_folder
-from gansmith.errors import DivergedError, Interrupted, UsageError
-from gansmith.images import save_grid, to_float
+from gansmith.errors import UsageError
 from gansmith.recipe import Recipe
 from gansmith.request import Request
-from gansmith.restore import restore
 from gansmith.sizes import Size, size_text
-from gansmith.training.adversarial import OBJECTIVES, PREVIEW_COUNT
-from gansmith.training.folder import CONFIG, RunConfig, find_run, lock
-from gansmith.training.log import Display, Metrics, Progress
-from gansmith.training.loop import Budget, Loop
-from gansmith.training.objective import Objective
-from gansmith.training.state import TrainState
-from gansmith.training.stop import StopSignal
+from gansmith.training.folder import RunConfig, find_run, lock
+from gansmith.training.log import Display
+from gansmith.training.loop import Budget
+from gansmith.training.session import Run, Session
 
 DEFAULT_MINUTES = 10.0
-PREVIEW_SEED = 0
 MOST_SKIPPED_SHOWN = 5
-log = logging.getLogger("gansmith")
-
-
-@dataclass(frozen=True)
-class Run:
-    """A finished stretch of training.
-
-    Attributes:
-        folder: of the run.
-        recipe: the resolved method.
-        images_seen: real images shown to D, over the whole run.
-        seconds: of training, over the whole run.
-    """
-
-    folder: Path
-    recipe: Recipe
-    images_seen: int
-    seconds: float
 
 
 def train(
@@ -93,6 +65,8 @@ def train(
         DivergedError: a loss stopped being finite.
         Interrupted: Ctrl-C or SIGTERM; the state is saved and the same call goes on.
     """
+    if problems := _call_problems(overrides, size, seed, save_every):
+        raise UsageError(problems)
     request = Request(recipe, tuple(overrides), size, channels)
     if images is None and minutes is None:
         minutes = DEFAULT_MINUTES
@@ -101,6 +75,24 @@ def train(
         return _train(data, request, Budget(images, minutes), seed, out, device, save_every, display)
     finally:
         display.close()
+
+
+def _call_problems(overrides: Any, size: Any, seed: Any, save_every: Any) -> list[str]:
+    """Return what a Python caller got wrong; the command line has checked its texts before."""
+    problems = []
+    if isinstance(overrides, str):
+        problems.append(f"overrides={overrides!r}: give a list, such as [{overrides!r}]")
+    if size is not None and not (isinstance(size, tuple | list) and len(size) == 2 and all(map(_is_count, size))):
+        problems.append(f"size={size!r}: give (height, width) in pixels, such as (32, 32)")
+    if not isinstance(seed, int) or not 0 <= seed < 2**63:
+        problems.append(f"seed={seed!r}: must be a whole number from 0 to 2^63 - 1")
+    if save_every is not None and not _is_count(save_every):
+        problems.append(f"save_every={save_every!r}: must be a whole number above 0")
+    return problems
+
+
+def _is_count(value: Any) -> bool:
+    return isinstance(value, int) and value >= 1
 
 
 def rerun(
@@ -135,18 +127,22 @@ def _train(
     runtime.keep_large_allocations()
     device = runtime.choose_device(device_name)
     source = open_source(data)
+    is_rerun = recipe is not None
     recipe = recipe or resolve(request, source, device, display)
     data_set = open_data(source, recipe.size, recipe.channels, on_progress=display.decoding)
     _describe_data(data_set, recipe, display)
     data_text = os.fspath(data) if isinstance(data, str | os.PathLike) else source.name
     asked = RunConfig(data_text, request, recipe, data_set.fingerprint, seed, budget.images, budget.minutes, save_every)
-    folder, stored = find_run(asked, None if out is None else Path(out))
+    folder, stored = find_run(asked, None if out is None else Path(out), is_exact=is_rerun)
     if stored is not None:
-        asked = RunConfig(**{**vars(asked), "recipe": stored.recipe})
-    with lock(folder):
-        session = Session(folder, asked, data_set, budget, device, display)
-        with torch.random.fork_rng(devices=[]):
-            return session.train()
+        asked = dataclasses.replace(asked, recipe=stored.recipe)
+    held = lock(folder)
+    try:
+        # Dropout draws from torch's global generator, which is the caller's again afterwards.
+        with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
+            return Session(folder, asked, data_set, budget, device, display).train()
+    finally:
+        held.release()
 
 
 def resolve(request: Request, source: Source, device: torch.device, display: Display) -> Recipe:
@@ -176,107 +172,3 @@ def _describe_data(data: DataSet, recipe: Recipe, display: Display) -> None:
         display.say(
             f"  fewer images than one batch of {recipe.batch_size}: each batch shows some of them more than once"
         )
-
-
-class Session:
-    """One process's work on a run folder that it holds the lock of.
-
-    Args:
-        folder: of the run.
-        config: with the recipe to train.
-        data: decoded.
-        budget: when to stop.
-        device: where to.
-        display: who to tell.
-    """
-
-    def __init__(
-        self, folder: Path, config: RunConfig, data: DataSet, budget: Budget, device: torch.device, display: Display
-    ) -> None:
-        self.folder, self.config, self.data = folder, config, data
-        self.budget, self.device, self.display = budget, device, display
-        self.objective: Objective = OBJECTIVES[config.recipe.objective]
-        self.metrics = Metrics(folder / "metrics.jsonl")
-        self.checkpoints = folder / "checkpoints"
-
-    def train(self) -> Run:
-        """Start or go on, until the budget is spent."""
-        state, seconds = self._open()
-        loop = Loop(
-            self.objective, state, self.data, self.budget, self._record, lambda seconds: self._snapshot(state, seconds),
-            StopSignal(), seconds, self.config.save_every,
-        )  # fmt: skip
-        if loop.is_spent:
-            self.display.say(
-                f"{self.folder}: finished already, {state.counters['images']:,} images seen; "
-                "go on with a larger --images or --minutes, or start another with --seed or --out"
-            )
-            return Run(self.folder, state.recipe, state.counters["images"], seconds)
-        self._begin(state)
-        with loop.stop:
-            loop.run()
-        self.display.close()
-        if loop.stop.received is not None:
-            raise Interrupted(
-                f"stopped and saved at {loop.images:,} images in {self.folder}; the same command goes on from there",
-                loop.stop.received,
-            )
-        self.display.say(f"done: {loop.images:,} images in {loop.seconds:,.0f} s of training")
-        self.display.say(
-            f"pictures: {self.folder / 'samples'}   sample it: gansmith sample {shlex.quote(str(self.folder))}"
-        )
-        return Run(self.folder, state.recipe, loop.images, loop.seconds)
-
-    def _open(self) -> tuple[TrainState, float]:
-        clean_up(self.checkpoints)
-        checkpoint, passed_over = read_newest(self.checkpoints)
-        for reason in passed_over:
-            log.warning("%s; going on from an earlier checkpoint", reason)
-        state = self.objective.initialise(self.config.recipe, self.config.seed, self.device)
-        if checkpoint is None:
-            self.metrics.rewind(-1)
-            return state, 0.0
-        restore(state, checkpoint)
-        self.metrics.rewind(state.counters["images"])
-        self.display.say(f"{self.folder}: going on from {state.counters['images']:,} images")
-        facts = runtime.machine_facts(self.device)
-        for key, value in checkpoint.about["machine"].items():
-            if facts.get(key) != value:
-                self.display.say(f"  {key} was {value}, is {facts.get(key)}: the rest will not be bit for bit the same")
-        return state, checkpoint.state.seconds
-
-    def _begin(self, state: TrainState) -> None:
-        self.config.save(self.folder / CONFIG)
-        recipe = state.recipe
-        self.display.say(
-            f"{self.folder}: {self.config.request.name} ({recipe.id}), {recipe.loss}, {recipe.precision} on "
-            f"{state.device}, seed {state.seed}, for {self.budget}"
-        )
-        if not (self.folder / "reals.png").exists():
-            places = Order(0, len(self.data), "grid of reals").indices(0, PREVIEW_COUNT)
-            save_grid(to_float(self.data.batch(places).images), self.folder / "reals.png")
-        if state.counters["images"] == 0:
-            self.objective.settle(state)
-            self._save_preview(state)
-
-    def _record(self, progress: Progress) -> None:
-        self.metrics.append(progress.record)
-        self.display.training(progress)
-
-    def _snapshot(self, state: TrainState, seconds: float) -> None:
-        if not state.is_finite():
-            raise DivergedError(
-                f"weights are no longer finite numbers at {state.counters['images']:,} images; not saved"
-            )
-        self.objective.settle(state)
-        self._save_preview(state)
-        save_checkpoint(state, self.checkpoints, seconds, self.data.fingerprint)
-
-    def _save_preview(self, state: TrainState) -> None:
-        samples = self.objective.preview(state, PREVIEW_SEED)
-        path = self.folder / "samples" / f"{state.counters['images']:09d}"
-        if samples.ndim == 4:
-            save_grid(samples, path.with_suffix(".png"))
-        else:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            np.savez(path.with_suffix(".npz"), samples=samples.numpy())

@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
+import sys
 import threading
 from types import FrameType, TracebackType
 from typing import Any, Self
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
+SHOW_CURSOR = b"\x1b[?25h"
+
+
+def _tell(text: bytes) -> None:
+    with contextlib.suppress(OSError):  # nobody may be listening
+        os.write(2, text)
 
 
 class StopSignal:
@@ -32,8 +40,10 @@ class StopSignal:
 
     def _handle(self, number: int, frame: FrameType | None) -> None:
         if self.received is not None:
+            _tell(SHOW_CURSOR if sys.__stdout__ is not None and sys.__stdout__.isatty() else b"")
             os._exit(128 + number)
         self.received = number
+        _tell(b"\nstopping: the state is being saved; once more leaves at once, without saving\n")
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
