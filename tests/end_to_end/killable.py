@@ -1,4 +1,4 @@
-"""A training that says where it is and saves slowly, for tests that kill it: killable.py FOLDER IMAGES SAVE_EVERY PAUSE.
+"""A training that says where it is and saves slowly, so that tests can kill it: FOLDER IMAGES SAVE_EVERY PAUSE.
 
 Prints "step N", and "writing CHECKPOINT/FILE" before each file of a save, followed by a pause of so many seconds.
 """

@@ -77,7 +77,7 @@ def test_second_signal_leaves_at_once(tmp_path: Path) -> None:
     ) as process:
         assert process.stdout is not None
         for line in process.stdout:
-            if line.startswith("writing"):  # a save takes six seconds there
+            if line.startswith("writing .writing-"):  # a save takes six seconds there
                 process.send_signal(signal.SIGTERM)
                 time.sleep(0.05)
                 sent = time.monotonic()
