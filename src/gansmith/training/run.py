@@ -132,6 +132,7 @@ def _train(
     data_set = open_data(source, recipe.size, recipe.channels, on_progress=display.decoding)
     _describe_data(data_set, recipe, display)
     data_text = os.fspath(data) if isinstance(data, str | os.PathLike) else source.name
+    del source  # the directory of a large zip takes tens of megabytes
     asked = RunConfig(data_text, request, recipe, data_set.fingerprint, seed, budget.images, budget.minutes, save_every)
     folder, stored = find_run(asked, None if out is None else Path(out), is_exact=is_rerun)
     if stored is not None:
