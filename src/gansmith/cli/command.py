@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -10,12 +11,13 @@ from gansmith.errors import near_matches
 
 
 @dataclass
-class Command:
+class Command(ABC):
     """A command of the command line; its fields are its arguments."""
 
     debug: bool = dataclasses.field(default=False, kw_only=True)
     """Show the whole traceback of an error."""
 
+    @abstractmethod
     def run(self, unknown: Sequence[str]) -> None:
         """Do it.
 
@@ -25,7 +27,6 @@ class Command:
         Raises:
             UsageError: the arguments are wrong, with all the mistakes at once.
         """
-        raise NotImplementedError  # each command has its own
 
 
 def unknown_arguments(command: Command, unknown: Sequence[str]) -> list[str]:

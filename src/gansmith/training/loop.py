@@ -109,7 +109,7 @@ class Totals:
     def means(self) -> dict[str, float]:
         """Return the mean of each name since the last call; waits for the device."""
         means = {name: float(value) / self._counts[name] for name, value in self._sums.items()}
-        self.__init__()  # type: ignore[misc]
+        self._sums, self._counts = {}, {}
         return means
 
 

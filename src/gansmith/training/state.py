@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 import torch
@@ -77,10 +76,3 @@ def _tensors_of(modules: dict[str, nn.Module]) -> dict[str, Tensor]:
 def _digest(tensor: Tensor) -> str:
     flat = tensor.detach().cpu().contiguous().flatten()
     return hashlib.sha256(flat.view(torch.uint8).numpy().tobytes()).hexdigest()
-
-
-def optimizer_parameters(state: TrainState) -> Iterator[nn.Parameter]:
-    """Yield every parameter that some optimiser changes."""
-    for optimizer in state.optimizers.values():
-        for group in optimizer.param_groups:
-            yield from group["params"]
