@@ -95,6 +95,11 @@ def test_closed_pipe_does_not_stop_training(tmp_path: Path) -> None:
     assert Metrics(tmp_path / "run" / "metrics.jsonl").read()[-1]["images"] >= 20_000
 
 
+def test_help_into_a_closed_pipe_is_no_error(tmp_path: Path) -> None:
+    result = bash(f"{sys.executable} -m gansmith train --help | head -n 1; echo ${{PIPESTATUS[0]}}", tmp_path)
+    assert (result.stdout.splitlines()[-1], result.stderr) == ("0", "")
+
+
 def test_no_standard_output_at_all_does_not_stop_training(tmp_path: Path) -> None:
     result = bash(f"{TRAIN} --images 2k >&-", tmp_path)
     assert (result.returncode, result.stderr) == (0, "")

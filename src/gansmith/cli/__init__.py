@@ -50,6 +50,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
             raise
         _complain(error)
         sys.exit(error.exit_code)
+    except BrokenPipeError:  # of help text; everything else is printed through `ForgivingStream`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     except KeyboardInterrupt:
         if debug:
             raise

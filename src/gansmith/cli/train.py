@@ -29,28 +29,28 @@ class TrainCommand(Command):
     Ctrl-C saves and stops; typed again, the command goes on from there.
     """
 
-    data: Annotated[str | None, tyro.conf.Positional, tyro.conf.arg(metavar="DATA")] = None
+    data: Annotated[str | None, tyro.conf.Positional, tyro.conf.arg(metavar="DATA", help_behavior_hint="")] = None
     """A folder or zip of images (sub-folders are classes, train/ and test/ are understood), or "digits", which is
     embedded and the default."""
-    recipe: Annotated[str | None, tyro.conf.arg(metavar="NAME")] = None
+    recipe: Annotated[str | None, tyro.conf.arg(metavar="NAME", help_behavior_hint="")] = None
     """The method, dcgan-small if not given; `gansmith recipes` lists them."""
     set: Annotated[tuple[str, ...], tyro.conf.arg(metavar="FIELD=VALUE")] = ()
     """Change a field of the recipe, such as loss=hinge or generator.width=32; may be repeated."""
-    size: Annotated[str | None, tyro.conf.arg(metavar="SIZE")] = None
+    size: Annotated[str | None, tyro.conf.arg(metavar="SIZE", help_behavior_hint="")] = None
     """Image size, 64 or 40x48 (height x width); by default the data's own."""
-    channels: Annotated[str | None, tyro.conf.arg(metavar="N")] = None
+    channels: Annotated[str | None, tyro.conf.arg(metavar="N", help_behavior_hint="")] = None
     """1 grey, 3 RGB, 4 RGBA; by default the data's own."""
-    images: Annotated[str | None, tyro.conf.arg(metavar="N")] = None
+    images: Annotated[str | None, tyro.conf.arg(metavar="N", help_behavior_hint="")] = None
     """Stop at so many real images seen: 5000, 200k, 1.5m."""
-    minutes: Annotated[str | None, tyro.conf.arg(metavar="M")] = None
+    minutes: Annotated[str | None, tyro.conf.arg(metavar="M", help_behavior_hint="")] = None
     """Stop after so many minutes of training; 10 if neither is given."""
-    seed: Annotated[str | None, tyro.conf.arg(metavar="N")] = None
+    seed: Annotated[str | None, tyro.conf.arg(metavar="N", help_behavior_hint="")] = None
     """Of weights, order and every draw; 0 if not given."""
-    out: Annotated[Path | None, tyro.conf.arg(metavar="FOLDER")] = None
+    out: Annotated[Path | None, tyro.conf.arg(metavar="FOLDER", help_behavior_hint="")] = None
     """Run folder; by default the newest run of this request in runs/, or a new one there."""
-    config: Annotated[Path | None, tyro.conf.arg(metavar="FILE")] = None
+    config: Annotated[Path | None, tyro.conf.arg(metavar="FILE", help_behavior_hint="")] = None
     """Run again what a run's config.yaml describes, with its exact recipe."""
-    save_every: Annotated[str | None, tyro.conf.arg(metavar="N")] = None
+    save_every: Annotated[str | None, tyro.conf.arg(metavar="N", help_behavior_hint="")] = None
     """Images between checkpoints; by default twenty over the budget."""
     device: Annotated[str, tyro.conf.arg(metavar="DEVICE")] = "auto"
     """auto, cpu, cuda, cuda:1."""
