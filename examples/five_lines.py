@@ -2,7 +2,7 @@
 
 import gansmith
 
-run = gansmith.train("digits", images=20_000)
+run = gansmith.train("digits", images=10_000)
 model = gansmith.load(run.folder)
 samples = gansmith.sample(model, 64, seed=0)
 gansmith.save_images(samples, "digits.png")

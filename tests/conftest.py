@@ -16,6 +16,7 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    items.sort(key=lambda item: item.get_closest_marker("slow") is None)  # long ones first, or one worker waits for them
     no_data = pytest.mark.skip(reason="GANSMITH_DATA is not set: no real data sets to test on")
     no_gpu = pytest.mark.skip(reason="there is no GPU")
     for item in items:

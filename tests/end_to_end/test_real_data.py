@@ -50,14 +50,14 @@ def test_zip_without_images_is_a_data_error(real_data: Path) -> None:
 
 @pytest.mark.slow
 @pytest.mark.timeout(600)
-def test_default_recipe_learns_mnist_from_40_000_images(real_data: Path, tmp_path: Path) -> None:
+def test_default_recipe_learns_mnist_from_25_000_images(real_data: Path, tmp_path: Path) -> None:
     """A judge trained on MNIST is sure of most samples, in nearly all classes; benchmarks ask for more."""
     source = real_data / "mnist.zip"
-    run = gansmith.train(source, images=40_000, out=tmp_path / "run", quiet=True)
+    run = gansmith.train(source, images=25_000, out=tmp_path / "run", quiet=True)
     judge = gansmith.train_classifier(
         gansmith.open_data(source, (28, 28), 1), gansmith.open_data(source, (28, 28), 1, split="test"), num_steps=600
     )
     assert judge.accuracy > 0.95
     confidence, digits = judge.probabilities(gansmith.sample(run.folder, 1000, seed=1)).max(1)
-    assert float((confidence > 0.9).float().mean()) > 0.4
+    assert float((confidence > 0.9).float().mean()) > 0.3
     assert len(digits[confidence > 0.9].unique()) >= 9
