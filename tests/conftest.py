@@ -16,7 +16,8 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    items.sort(key=lambda item: item.get_closest_marker("slow") is None)  # long ones first, or one worker waits for them
+    # Long ones first, or at the end one worker waits for the other.
+    items.sort(key=lambda item: item.get_closest_marker("slow") is None)
     no_data = pytest.mark.skip(reason="GANSMITH_DATA is not set: no real data sets to test on")
     no_gpu = pytest.mark.skip(reason="there is no GPU")
     for item in items:
