@@ -3,7 +3,8 @@
     python benchmarks/data.py [--data mnist.zip] [--quick] [--json data.json]
 
 Without `--data`: `mnist.zip` in the folder that GANSMITH_DATA names, else in ../shared/data if it is there. Every
-training is a process of its own with a private cache. `--quick` takes 6,000 images instead of 60,000 and says so.
+training is a process of its own with a private cache. `--quick` takes 6,000 images instead of 60,000 and fewer trials;
+it only reports the start-up time, which three trials on a busy machine cannot judge.
 """
 
 from __future__ import annotations
@@ -41,11 +42,12 @@ class Row:
     unit: str
     at_most: float
     note: str
+    is_judged: bool = True
 
     @property
     def holds(self) -> bool:
-        """Whether the bar is met."""
-        return self.value <= self.at_most
+        """Whether the bar is met, or is not asked for here."""
+        return self.value <= self.at_most or not self.is_judged
 
 
 def main() -> None:
@@ -61,7 +63,7 @@ def main() -> None:
         rows = measure(arguments.data, Path(folder), arguments.quick)
     print(f"{'':44}{'measured':>12}{'at most':>10}")
     for row in rows:
-        verdict = "ok" if row.holds else "NOT MET"
+        verdict = "ok" if row.value <= row.at_most else "NOT MET" if row.is_judged else "over"
         print(f"{row.name:44}{row.value:9.3g} {row.unit:<3}{row.at_most:7g} {row.unit:<3} {verdict:8} {row.note}")
     if arguments.json:
         arguments.json.write_text(json.dumps([asdict(row) for row in rows], indent=1))
@@ -95,7 +97,7 @@ def measure(source: Path, folder: Path, quick: bool) -> list[Row]:
             "peak RssAnon, many images against few", abs(memory["many"] - memory["few"]), "MB", 50,
             f"{memory['many']:.0f} MB with {count:,}, {memory['few']:.0f} MB with {FEW:,}; cold cache",
         ),
-        Row("process start to first step, cache warm", median(starts), "s", 4, spread),
+        Row("process start to first step, cache warm", median(starts), "s", 4, spread, is_judged=not quick),
     ]  # fmt: skip
 
 
