@@ -31,18 +31,19 @@ def start(folder: Path, steps: int) -> subprocess.Popen[str]:
 
 
 def run_until_killed(process: subprocess.Popen[str], trial: int, chance: random.Random) -> tuple[str, int]:
-    """Kill the process: in every second trial inside a save, else some time after its first steps.
+    """Kill the process: in every second trial inside its second save, else some time after its first steps.
 
     Returns where it was killed, and the step it had reached.
     """
     assert process.stdout is not None
     file = SAVE_FILES[trial // 2] if trial % 2 == 0 else None
-    pause, reached, steps_seen = chance.uniform(0.0, 0.5), 0, 0
+    pause, reached, steps_seen, saves = chance.uniform(0.0, 3.0), 0, 0, 0
     for line in process.stdout:
         word, _, place = line.strip().partition(" ")
         if word == "step":
             reached, steps_seen = int(place), steps_seen + 1
-        if file and word == "writing" and place.endswith(file):
+        saves += word == "writing" and place.endswith("recipe.json")  # the first file of each
+        if file and saves == 2 and place.endswith(file):
             process.kill()
             return f"inside the save {place}", reached
         if file is None and steps_seen == 1:
@@ -74,6 +75,7 @@ def test_kill_loses_nothing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) 
         output, _ = process.communicate(timeout=240)
         assert process.returncode == 0
         assert "finished" in output
+    assert saved > TRIALS // 2 * SAVE_EVERY_STEPS, "the kills came before anything was saved"
     recipe = RECIPES["dcgan-small"]().shrunk()
     assert end_of(tmp_path / "run", recipe) == end_of(tmp_path / "straight", recipe)
     assert not list((folder / "checkpoints").glob(".*"))
