@@ -1,6 +1,6 @@
 """What `make demo` runs: train the default recipe on real handwritten digits, then count how many samples are digits.
 
-    python examples/demo.py [--images 150000] [--minutes 2.4] [--out runs/demo]
+    python examples/demo.py [--images 150000] [--minutes 2.2] [--out runs/demo]
 
 A classifier trained on the real digits looks at 1,000 samples. Exits 1 if it is sure (> 0.9) of fewer than 70 %, or if
 one of the ten digits never comes.
@@ -16,7 +16,7 @@ NUM_SAMPLES, SURE, BAR = 1000, 0.9, 0.7
 
 parser = argparse.ArgumentParser(description="Train on digits and judge the samples.")
 parser.add_argument("--images", type=int, default=150_000)
-parser.add_argument("--minutes", type=float, default=2.4, help="at most, however slow the machine")
+parser.add_argument("--minutes", type=float, default=2.2, help="at most, however slow the machine")
 parser.add_argument("--out", type=Path, default=Path("runs/demo"))
 arguments = parser.parse_args()
 
