@@ -7,7 +7,10 @@ A convolutional family starts from a small base map and doubles it: H = h * 2^k 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
 
+Fit = Literal["crop", "pad", "stretch"]
+"""How an image of another size is made to fit; `data/fitting.py` does it."""
 Size = tuple[int, int]
 """(height, width) in pixels."""
 

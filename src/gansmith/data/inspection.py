@@ -10,13 +10,13 @@ from typing import Any
 
 from PIL import Image
 
-from gansmith.data.decode import GREY_MODES, PILLOW_ERRORS, READ_ERRORS, BadImageError, array_of, open_image
+from gansmith.data.conversion import GREY_MODES
+from gansmith.data.decode import READ_ERRORS, array_of, open_image, quiet_pillow, shown_size
 from gansmith.data.sources import Source
 from gansmith.errors import DataError
 from gansmith.sizes import Size
 
 MOST_HEADERS = 256
-EXIF_ORIENTATION, SIDES_SWAPPED = 0x0112, (5, 6, 7, 8)
 
 
 @dataclass(frozen=True)
@@ -87,14 +87,7 @@ def _header(raw: Any) -> tuple[Size, int]:
     if isinstance(raw, bytes):
         raw = open_image(raw)
     if isinstance(raw, Image.Image):
-        return _shown_size(raw), 1 if raw.mode in GREY_MODES else 3
+        return shown_size(raw), 1 if raw.mode in GREY_MODES else 3
     pixels = array_of(raw)
     return (pixels.shape[1], pixels.shape[2]), pixels.shape[0]
 
-
-def _shown_size(image: Image.Image) -> Size:
-    try:
-        turned = image.getexif().get(EXIF_ORIENTATION) in SIDES_SWAPPED
-    except PILLOW_ERRORS as error:
-        raise BadImageError(f"its EXIF data cannot be read ({error})") from error
-    return (image.width, image.height) if turned else (image.height, image.width)
