@@ -103,7 +103,7 @@ def _extremes(image: Image.Image) -> tuple[float, float]:
 
 def _from_floats(image: Image.Image) -> Convert:
     lowest, highest = _extremes(image)
-    scale = 255.0 if 0 <= lowest and highest <= 1 else 1.0
+    scale = 255.0 if lowest >= 0 and highest <= 1 else 1.0
 
     def convert(part: Image.Image) -> Image.Image:
         values: NDArray[np.float32] = np.asarray(part)

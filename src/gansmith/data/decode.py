@@ -48,6 +48,13 @@ READ_ERRORS = (BadImageError, OSError, ValueError, RuntimeError, zipfile.BadZipF
 """What reading and decoding one bad entry can raise; RuntimeError is an encrypted zip entry."""
 
 
+def reason_of(error: BaseException) -> str:
+    """Return why an image cannot be used, in one line."""
+    if isinstance(error, FileNotFoundError):
+        return "the file is gone"
+    return " ".join(str(error).split()) or type(error).__name__
+
+
 @contextlib.contextmanager
 def quiet_pillow() -> Iterator[None]:
     """Keep Pillow's own warnings about damaged and large files from the screen: they are counted and named instead."""
