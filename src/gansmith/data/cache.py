@@ -12,7 +12,7 @@ import logging
 import os
 import shutil
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,7 +22,7 @@ import torch
 from numpy.typing import NDArray
 
 from gansmith.data.decode import READ_ERRORS, decode, reason_of
-from gansmith.data.inspection import empty_class_folders
+from gansmith.data.inspection import check_bad, empty_class_folders
 from gansmith.data.order import Batch, Indices
 from gansmith.data.parallel import in_threads
 from gansmith.data.sources import Listing, Source, Split, open_source
@@ -39,7 +39,6 @@ ROWS_A_READ = 4096
 LONGEST_NAME = 80
 """Bytes of a source's name in the name of its cache folder."""
 PARTIAL = ".decoding-"
-FEWEST_BAD, LARGEST_BAD_SHARE, MOST_BAD_SHOWN = 3, 0.05, 5
 Progress = Callable[[int, int], None]
 """Called with (images done, images in all)."""
 
@@ -133,23 +132,6 @@ def open_data(
     if not allow_bad:
         check_bad(opened.name, opened.skipped, len(opened) + len(opened.skipped))
     return opened
-
-
-def check_bad(name: str, skipped: Sequence[tuple[str, str]], count: int) -> None:
-    """Refuse data of which too much is broken: more than 5 % and at least 3 of `count` images.
-
-    Raises:
-        DataError: with the first names and reasons.
-    """
-    if len(skipped) < FEWEST_BAD or len(skipped) <= LARGEST_BAD_SHARE * count:
-        return
-    shown = [f"{entry}: {reason}" for entry, reason in skipped[:MOST_BAD_SHOWN]]
-    more = len(skipped) - len(shown)
-    listed = "; ".join([*shown, f"and {more:,} more"] if more else shown)
-    raise DataError(
-        f"{name}: {len(skipped):,} of its {count:,} images cannot be used ({listed}); mend or remove them, or go on"
-        " without them: --allow-bad"
-    )
 
 
 def _open(source: Source, split: Split, form: Form, on_progress: Progress | None) -> DataSet:

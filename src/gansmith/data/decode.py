@@ -153,24 +153,38 @@ def decode(raw: Any, size: Size, channels: int, fit: Fit = "crop") -> tuple[Pixe
     Raises:
         BadImageError: with the reason.
     """
-    is_file = isinstance(raw, bytes)
-    if is_file:
-        raw = open_image(raw)
-    if not isinstance(raw, Image.Image):
-        return _from_array(array_of(raw), size, channels, fit)
+    if isinstance(raw, bytes):
+        return decode_file(open_image(raw), size, channels, fit)
+    if isinstance(raw, Image.Image):
+        return _decode_image(raw, size, channels, fit)
+    return _from_array(array_of(raw), size, channels, fit)
+
+
+def decode_file(image: Image.Image, size: Size, channels: int, fit: Fit = "crop") -> tuple[Pixels, bool]:
+    """Return what `decode` does for an image that `open_image` opened; it may be decoded at a fraction of its size.
+
+    Raises:
+        BadImageError: with the reason.
+    """
+    header = image.height, image.width
+    if image.format in DRAFT_FORMATS:
+        draft(image, _turned(size, orientation_of(image)), fit)
+        _check_memory(image)
+    return _decode_image(image, size, channels, fit, header)
+
+
+def _decode_image(
+    image: Image.Image, size: Size, channels: int, fit: Fit, header: Size | None = None
+) -> tuple[Pixels, bool]:
     if channels not in MODES:
         raise BadImageError(f"an image file has 1, 3 or 4 channels, not {channels}")
-    header = raw.height, raw.width
+    header = header or (image.height, image.width)
     try:
-        if is_file and raw.format in DRAFT_FORMATS:
-            draft(raw, _turned(size, orientation_of(raw)), fit)
-            _check_memory(raw)
-        with GATE.hold(memory_to_decode(raw)):
-            orientation = orientation_of(raw)  # to find it at its end, a PNG is decoded
-            image = _upright(raw, orientation, MODES[channels], size, fit)
+        with GATE.hold(memory_to_decode(image)):
+            orientation = orientation_of(image)  # to find it at its end, a PNG is decoded
+            pixels = np.asarray(_upright(image, orientation, MODES[channels], size, fit))
     except PILLOW_ERRORS as error:
         raise BadImageError(str(error) or type(error).__name__) from error
-    pixels = np.asarray(image)
     return (pixels[None] if pixels.ndim == 2 else pixels.transpose(2, 0, 1)), _turned(header, orientation) != size
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from statistics import median
@@ -23,6 +24,7 @@ MOST_HEADERS = 256
 VERSION = 2
 """Part of the name of what is kept: raise it when `DataFacts` changes."""
 LARGEST_KEPT = 100_000
+FEWEST_BAD, LARGEST_BAD_SHARE, MOST_BAD_SHOWN = 3, 0.05, 5
 
 
 @dataclass(frozen=True)
@@ -128,3 +130,20 @@ def empty_class_folders(source: Source, split: Split = "train") -> tuple[str, ..
     known = {*listing.class_names, *SPLIT_NAMES}
     folders = sorted(entry.name for entry in os.scandir(parent) if entry.is_dir() and not entry.name.startswith("."))
     return tuple(name for name in folders if name not in known)
+
+
+def check_bad(name: str, skipped: Sequence[tuple[str, str]], count: int) -> None:
+    """Refuse data of which too much is broken: more than 5 % and at least 3 of `count` images.
+
+    Raises:
+        DataError: with the first names and reasons.
+    """
+    if len(skipped) < FEWEST_BAD or len(skipped) <= LARGEST_BAD_SHARE * count:
+        return
+    shown = [f"{entry}: {reason}" for entry, reason in skipped[:MOST_BAD_SHOWN]]
+    more = len(skipped) - len(shown)
+    listed = "; ".join([*shown, f"and {more:,} more"] if more else shown)
+    raise DataError(
+        f"{name}: {len(skipped):,} of its {count:,} images cannot be used ({listed}); mend or remove them, or go on"
+        " without them: --allow-bad"
+    )
