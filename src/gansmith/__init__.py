@@ -18,7 +18,7 @@ from gansmith.version import __version__
 
 if TYPE_CHECKING:
     from gansmith import recipes
-    from gansmith.data import open_data
+    from gansmith.data import Survey, open_data, survey
     from gansmith.errors import GansmithError
     from gansmith.images import save_animation, save_images
     from gansmith.models import Model, interpolate, load, sample, save_pretrained
@@ -32,6 +32,7 @@ _HOMES = {
     "Model": "gansmith.models",
     "Recipe": "gansmith.recipe",
     "Run": "gansmith.training.session",
+    "Survey": "gansmith.data",
     "interpolate": "gansmith.models",
     "load": "gansmith.models",
     "open_data": "gansmith.data",
@@ -39,13 +40,14 @@ _HOMES = {
     "save_animation": "gansmith.images",
     "save_images": "gansmith.images",
     "save_pretrained": "gansmith.models",
+    "survey": "gansmith.data",
     "train": "gansmith.training.run",
     "train_classifier": "gansmith.training.classify",
 }
 
 __all__ = [
-    "GansmithError", "Model", "Recipe", "Run", "__version__", "interpolate", "load", "open_data", "recipes", "sample",
-    "save_animation", "save_images", "save_pretrained", "train", "train_classifier",
+    "GansmithError", "Model", "Recipe", "Run", "Survey", "__version__", "interpolate", "load", "open_data", "recipes",
+    "sample", "save_animation", "save_images", "save_pretrained", "survey", "train", "train_classifier",
 ]  # fmt: skip
 
 

@@ -14,6 +14,7 @@ from typing import Annotated
 import tyro
 
 from gansmith.cli.command import Command, unknown_arguments
+from gansmith.cli.data import DataCommand
 from gansmith.cli.interpolate import InterpolateCommand
 from gansmith.cli.recipes import RecipesCommand
 from gansmith.cli.sample import SampleCommand
@@ -21,11 +22,12 @@ from gansmith.cli.show import ShowCommand
 from gansmith.cli.train import TrainCommand
 from gansmith.errors import GansmithError, UsageError, near_matches
 
-COMMANDS = ("train", "sample", "interpolate", "show", "recipes")
+COMMANDS = ("train", "data", "sample", "interpolate", "show", "recipes")
 DESCRIPTION = "Train, sample and look into generative adversarial networks. `gansmith COMMAND --help` says more."
 
 AnyCommand = (
     Annotated[TrainCommand, tyro.conf.subcommand("train")]
+    | Annotated[DataCommand, tyro.conf.subcommand("data")]
     | Annotated[SampleCommand, tyro.conf.subcommand("sample")]
     | Annotated[InterpolateCommand, tyro.conf.subcommand("interpolate")]
     | Annotated[ShowCommand, tyro.conf.subcommand("show")]

@@ -105,9 +105,7 @@ class ResNetGeneratorNetwork(nn.Module):
         widths = [settings.width * factor for factor in factors]
         self.base_shape = (widths[0], stages.height, stages.width)
         self.project = nn.Linear(settings.latent_dim, math.prod(self.base_shape))
-        self.blocks = nn.ModuleList(
-            UpBlock(before, after, num_classes) for before, after in pairwise(widths)
-        )
+        self.blocks = nn.ModuleList(UpBlock(before, after, num_classes) for before, after in pairwise(widths))
         self.norm = nn.BatchNorm2d(widths[-1])
         self.image = nn.Conv2d(widths[-1], channels, 3, padding=1)
         _initialise(self)
