@@ -104,24 +104,21 @@ def _toy(data: DataFacts, machine: MachineFacts, size: Size, channels: int, num_
 def _choose_width(machine: MachineFacts, budget: Budget, size: Size, channels: int, batch: int) -> tuple[int, str]:
     """Return the widest network that is still updated often enough, and why."""
     by_time = Budget(minutes=budget.minutes or DEFAULT_MINUTES)
+    horizon = Budget(budget.images, by_time.minutes)
 
     def updates(width: int, within: Budget) -> float:
         seconds = _step_flops(size, channels, width, batch) / (machine.gflops * 1e9 * EFFICIENCY)
         return within.num_steps(batch, seconds)
 
     narrow = [width for width in WIDTHS if width <= USUAL_WIDTH and updates(width, by_time) >= FEWEST_UPDATES]
-    wide = [
-        width
-        for width in WIDTHS
-        if width > USUAL_WIDTH and min(updates(width, by_time), updates(width, budget)) >= ENOUGH_UPDATES
-    ]
+    wide = [width for width in WIDTHS if width > USUAL_WIDTH and updates(width, horizon) >= ENOUGH_UPDATES]
     width = max([*narrow, *wide], default=WIDTHS[0])
     reason = (
-        f"width {width}: about {_rounded(updates(width, budget))} generator updates in {budget} on {machine.device}"
+        f"width {width}: about {_rounded(updates(width, horizon))} generator updates in {horizon} on {machine.device}"
     )
     if wider := [other for other in WIDTHS if other > width]:
         needed = ENOUGH_UPDATES if wider[0] > USUAL_WIDTH else FEWEST_UPDATES
-        got = _rounded(updates(wider[0], budget))
+        got = _rounded(updates(wider[0], horizon))
         reason += f"; width {wider[0]} is worth it from {needed:,} on, and would get {got}"
     return width, reason
 
