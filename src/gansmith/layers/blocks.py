@@ -8,6 +8,7 @@ from itertools import pairwise
 from torch import Tensor, nn
 from torch.nn.functional import batch_norm
 
+from gansmith.layers.dropout import Dropout
 from gansmith.layers.norm import spectral_norm
 
 SLOPE = 0.2
@@ -97,5 +98,5 @@ def dense_stack(
         layers.append(nn.Linear(before, after, bias=not has_norm))
         layers += [DenseBatchNorm(after)] if has_norm else []
         layers.append(leaky_relu())
-        layers += [nn.Dropout(dropout)] if dropout else []
+        layers += [Dropout(dropout)] if dropout else []
     return nn.Sequential(*layers)

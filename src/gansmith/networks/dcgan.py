@@ -9,6 +9,7 @@ from __future__ import annotations
 from torch import Tensor, nn
 
 from gansmith.layers.blocks import INITIAL_STD, apply_spectral_norm, from_map, initialise_normal, leaky_relu, to_map
+from gansmith.layers.dropout import Dropout
 from gansmith.layers.labels import JoinedLatents, Logit
 from gansmith.settings import DCGANDiscriminator, DCGANGenerator
 from gansmith.sizes import Size, required_stages
@@ -86,7 +87,7 @@ class DCGANDiscriminatorNetwork(nn.Module):
                 layers.append(nn.BatchNorm2d(after))
             layers.append(leaky_relu())
             if settings.dropout:
-                layers.append(nn.Dropout(settings.dropout))
+                layers.append(Dropout(settings.dropout))
             before = after
         self.features = nn.Sequential(*layers)
         self.logit = Logit(before * stages.height * stages.width, num_classes)
