@@ -15,7 +15,7 @@ LAYERS: list[set[str]] = [
     {"networks"},
     {"build"},
     {"training.state", "training.log", "training.stop", "training.folder", "training.classify"}
-    | {"checkpoint", "restore", "models", "sampling"},
+    | {"checkpoint", "restore", "models", "classifiers", "sampling"},
     {"training.step", "training.objective", "training.adversarial"},
     {"training.loop", "training.session", "training.run", "training.estimate"},
     {"cli", "__init__", "__main__"},

@@ -18,6 +18,7 @@ from gansmith.version import __version__
 
 if TYPE_CHECKING:
     from gansmith import recipes
+    from gansmith.classifiers import Classifier, load_classifier, save_classifier
     from gansmith.data import open_data
     from gansmith.errors import GansmithError
     from gansmith.images import save_animation, save_images
@@ -28,15 +29,18 @@ if TYPE_CHECKING:
     from gansmith.training.session import Run
 
 _HOMES = {
+    "Classifier": "gansmith.classifiers",
     "GansmithError": "gansmith.errors",
     "Model": "gansmith.models",
     "Recipe": "gansmith.recipe",
     "Run": "gansmith.training.session",
     "interpolate": "gansmith.models",
     "load": "gansmith.models",
+    "load_classifier": "gansmith.classifiers",
     "open_data": "gansmith.data",
     "sample": "gansmith.models",
     "save_animation": "gansmith.images",
+    "save_classifier": "gansmith.classifiers",
     "save_images": "gansmith.images",
     "save_pretrained": "gansmith.models",
     "train": "gansmith.training.run",
@@ -44,8 +48,9 @@ _HOMES = {
 }
 
 __all__ = [
-    "GansmithError", "Model", "Recipe", "Run", "__version__", "interpolate", "load", "open_data", "recipes", "sample",
-    "save_animation", "save_images", "save_pretrained", "train", "train_classifier",
+    "Classifier", "GansmithError", "Model", "Recipe", "Run", "__version__", "interpolate", "load", "load_classifier",
+    "open_data", "recipes", "sample", "save_animation", "save_classifier", "save_images", "save_pretrained", "train",
+    "train_classifier",
 ]  # fmt: skip
 
 

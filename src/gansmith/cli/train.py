@@ -11,6 +11,7 @@ import tyro
 
 from gansmith import sizes
 from gansmith.cli.command import Command
+from gansmith.cli.parsing import channel_count, natural, positive
 from gansmith.errors import UsageError
 from gansmith.overrides import parse_count
 from gansmith.recipes import DEFAULT_RECIPE
@@ -95,11 +96,11 @@ class TrainCommand(Command):
 
         values = {
             "images": parsed("images", self.images, parse_count),
-            "minutes": parsed("minutes", self.minutes, _positive),
-            "seed": parsed("seed", "0" if self.seed is None else self.seed, _natural),
+            "minutes": parsed("minutes", self.minutes, positive),
+            "seed": parsed("seed", "0" if self.seed is None else self.seed, natural),
             "save_every": parsed("save-every", self.save_every, parse_count),
         }
-        size, channels = parsed("size", self.size, sizes.parse_size), parsed("channels", self.channels, _channels)
+        size, channels = parsed("size", self.size, sizes.parse_size), parsed("channels", self.channels, channel_count)
         request = Request(DEFAULT_RECIPE if self.recipe is None else self.recipe, self.set, size, channels)
         problems += request.problems()
         if self.config is not None and (ignored := self._given_beside_config()):
@@ -144,25 +145,3 @@ class TrainCommand(Command):
         found = estimate(recipe, OBJECTIVES[recipe.objective], device)
         for line in found.lines(budget or Budget(minutes=DEFAULT_MINUTES)):
             display.say(line)
-
-
-def _positive(text: str) -> float:
-    try:
-        number = float(text)
-    except ValueError:
-        number = -1.0
-    if not 0 < number < 1e9:
-        raise ValueError(f"{text!r} is not a number above 0")
-    return number
-
-
-def _natural(text: str) -> int:
-    if not text.isascii() or not text.isdigit() or int(text) >= 2**63:
-        raise ValueError(f"{text!r} is not a whole number from 0 to 2^63 - 1")
-    return int(text)
-
-
-def _channels(text: str) -> int:
-    if text not in ("1", "3", "4"):
-        raise ValueError(f"{text!r} is not 1 (grey), 3 (RGB) or 4 (RGBA)")
-    return int(text)
