@@ -1,6 +1,6 @@
 """A trained classifier: what it reads in images, how good it is, and its saved folder.
 
-A folder holds `model.safetensors` and `config.json`; nothing in it is unpickled. Training one is `training/classify.py`.
+A folder holds `model.safetensors` and `config.json`; nothing in it is unpickled. `training/classify.py` trains one.
 """
 
 from __future__ import annotations
@@ -30,7 +30,6 @@ from gansmith.images import to_float
 from gansmith.networks.classifier import ClassifierNetwork, Pooling
 from gansmith.recipe import Settings
 from gansmith.restore import copy_tensors
-from gansmith.sizes import size_text
 from gansmith.version import __version__
 
 FORMAT = 1

@@ -6,7 +6,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal, get_args
+from typing import TYPE_CHECKING, Annotated, Any, Literal, cast, get_args
 
 import tyro
 
@@ -34,8 +34,7 @@ class ClassifyTrainCommand(Command):
     """Train a convolutional classifier on labelled images, and say how well it reads images it has not seen."""
 
     data: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="DATA")]
-    """A folder or zip whose sub-folders are classes, or "digits". Without a test split, every fifth image is held
-    out."""
+    """A folder or zip whose sub-folders are classes, or "digits"; without test/, a fixed fifth is held out."""
     out: Annotated[Path | None, tyro.conf.arg(metavar="FOLDER", help_behavior_hint="")] = None
     """Where to save it; by default a new runs/<data>-classifier-k."""
     minutes: Annotated[str | None, tyro.conf.arg(metavar="M", help_behavior_hint="")] = None
@@ -87,18 +86,19 @@ class ClassifyTrainCommand(Command):
     ) -> None:  # fmt: skip
         from gansmith import runtime
         from gansmith.classifiers import save_classifier
-        from gansmith.training import classify
+        from gansmith.training.classify import BATCH, check_splits, open_labelled, shape_of, train_classifier
 
         runtime.choose_device(self.device)
-        train, held_out, is_own_split = classify.open_labelled(self.data, size, channels, display.decoding)
-        classify.check_splits(train, held_out)
+        train, held_out, is_own_split = open_labelled(self.data, size, channels, display.decoding)
+        check_splits(train, held_out)
         out = _made(_next_folder(train.name) if self.out is None else self.out)
-        steps = None if images is None else -(-images // classify.BATCH)
+        steps = None if images is None else -(-images // BATCH)
         if not is_own_split:
             display.say(f"{train.name} has no test split: every fifth image is held out")
-        shape = "x".join(map(str, train.batch([0]).images.shape[1:]))  # type: ignore[arg-type]
+        channels, height, width = shape_of(train)
+        shape = f"{sizes.size_text((height, width))}, {channels} channel{'s' if channels > 1 else ''}"
         display.say(f"{train.name}: {len(train):,} images of {len(train.class_names)} classes, {shape}")
-        classifier = classify.train_classifier(
+        classifier = train_classifier(
             train, held_out, steps, seed, minutes=minutes, pooling=pooling, device=self.device,
             on_progress=lambda progress: display.working(progress.share, _line(progress)),
         )  # fmt: skip
@@ -128,22 +128,23 @@ class ClassifyTestCommand(Command):
         parsed(problems, "--split", self.split, one_of(get_args(Split)))
         if problems:
             raise UsageError(problems)
+        self._test(cast(Split | None, self.split))
+
+    def _test(self, split: Split | None) -> None:
         from gansmith.classifiers import load_classifier
         from gansmith.data import open_data
-        from gansmith.training.classify import open_labelled
+        from gansmith.training.classify import open_held_out
         from gansmith.training.log import Display
 
         display = Display()
         classifier = load_classifier(self.model, self.device)
         size, channels = classifier.network.size, classifier.network.channels
         try:
-            if self.split is None:
-                _, data, is_own_split = open_labelled(self.data, size, channels, display.decoding)
+            if split is None:
+                data, is_own_split = open_held_out(self.data, size, channels, display.decoding)
                 name = "test" if is_own_split else "held-out"
             else:
-                name = self.split
-                split: Split = "test" if name == "test" else "train"
-                data = open_data(self.data, size, channels, split, display.decoding)
+                data, name = open_data(self.data, size, channels, split, display.decoding), split
         finally:
             display.close()
         for line in _report(classifier.test(data), name):
@@ -175,8 +176,8 @@ def _may_be_written(out: Path) -> bool:
 
 
 def _next_folder(name: str) -> Path:
-    prefix = f"{re.sub(r'[^\w.-]+', '_', name) or 'data'}-classifier"
-    numbers = [int(match[1]) for path in RUNS.glob(f"{prefix}-*") if (match := re.fullmatch(rf".*-(\d+)", path.name))]
+    prefix = re.sub(r"[^\w.-]+", "_", name) + "-classifier"
+    numbers = [int(match[1]) for path in RUNS.glob(f"{prefix}-*") if (match := re.fullmatch(r".*-(\d+)", path.name))]
     return RUNS / f"{prefix}-{max(numbers, default=0) + 1}"
 
 
@@ -207,5 +208,5 @@ def _report(accuracy: Accuracy, split: str) -> list[str]:
     if shown == shares:
         shown = list(accuracy.by_class.items())
     lines.append(f"{title}: " + "  ".join(f"{name} {share:.1%}" for name, share in shown))
-    confused = ", ".join(f"{true} read as {read} {times:,} times" for true, read, times in accuracy.most_confused())
-    return [*lines, f"most confused: {confused}" if confused else "nothing confused"]
+    confused = ", ".join(f"{true} as {read} {times:,}x" for true, read, times in accuracy.most_confused())
+    return [*lines, f"most often misread: {confused}" if confused else "none misread"]

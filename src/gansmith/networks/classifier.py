@@ -38,13 +38,10 @@ class ClassifierNetwork(nn.Module):
         if problems := _problems(size, channels, num_classes, pooling):
             raise UsageError(problems)
         self.size, self.channels, self.num_classes, self.pooling = size, channels, num_classes, pooling
-        pool = {"max": nn.MaxPool2d, "average": nn.AvgPool2d}[pooling]
         stages: list[nn.Module] = []
         before, width, (height, length) = channels, FIRST_WIDTH, size
         while not stages or max(height, length) > LARGEST_LAST_SIDE:
-            # An odd side keeps its last row and column: ceil_mode.
-            stages += [nn.Conv2d(before, width, 3, padding=1), nn.ReLU(), pool(2, ceil_mode=True)]
-            stages.append(nn.BatchNorm2d(width))
+            stages += [nn.Conv2d(before, width, 3, padding=1), nn.ReLU(), _halving(pooling), nn.BatchNorm2d(width)]
             height, length = (height + 1) // 2, (length + 1) // 2
             before, width = width, min(2 * width, LARGEST_WIDTH)
         self.stages = nn.Sequential(*stages)
@@ -61,6 +58,11 @@ class ClassifierNetwork(nn.Module):
         """Return (N, num_classes) logits for images (N, C, H, W) in [-1, 1]."""
         logits: Tensor = self.last(self.dropout(self.features(images)))
         return logits
+
+
+def _halving(pooling: Pooling) -> nn.Module:
+    # An odd side keeps its last row or column: ceil_mode.
+    return nn.MaxPool2d(2, ceil_mode=True) if pooling == "max" else nn.AvgPool2d(2, ceil_mode=True)
 
 
 def _problems(size: Size, channels: int, num_classes: int, pooling: str) -> list[str]:

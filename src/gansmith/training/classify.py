@@ -20,7 +20,7 @@ from torch.nn.functional import cross_entropy
 
 from gansmith import runtime
 from gansmith.classifiers import Classifier, LabelledData
-from gansmith.data import Batch, DataSet, Order, facts_of, open_data, open_source
+from gansmith.data import Batch, DataSet, Order, Source, facts_of, open_data, open_source
 from gansmith.data.cache import Progress as DecodingProgress
 from gansmith.data.cache import cache_folder
 from gansmith.data.order import Indices
@@ -116,9 +116,24 @@ def open_labelled(
     facts = facts_of(source, cache_folder())
     size, channels = size or _default_size(facts.size, facts.one_size), channels or facts.channels
     train = open_data(source, size, channels, "train", on_progress)
-    if source.listing("test").names:
+    if has_test_split(source):
         return train, open_data(source, size, channels, "test", on_progress), True
     return *hold_out(train), False
+
+
+def open_held_out(
+    data: Any, size: Size, channels: int, on_progress: DecodingProgress | None = None
+) -> tuple[LabelledData, bool]:
+    """Return only what `open_labelled` tests on, and whether it is a test split of its own. Raises as that."""
+    source = open_source(data)
+    if has_test_split(source):
+        return open_data(source, size, channels, "test", on_progress), True
+    return hold_out(open_data(source, size, channels, "train", on_progress))[1], False
+
+
+def has_test_split(source: Source) -> bool:
+    """Return whether the source has images to test on beside those to train on."""
+    return bool(source.listing("test").names)
 
 
 def _default_size(size: Size, one_size: bool) -> Size:
@@ -167,7 +182,7 @@ def train_classifier(
         num_steps = default_num_steps(len(train))
     runtime.keep_large_allocations()
     target = runtime.choose_device(device)
-    channels, height, width = _shape_of(train)
+    channels, height, width = shape_of(train)
     with torch.random.fork_rng(devices=[target] if target.type == "cuda" else []):
         torch.manual_seed(runtime.seed_of(seed, "classifier"))
         network = ClassifierNetwork((height, width), channels, len(train.class_names), pooling)
@@ -179,15 +194,17 @@ def train_classifier(
 
 
 def check_splits(train: LabelledData, held_out: LabelledData) -> None:
+    """Raise a DataError unless both have labels of the same two or more classes and images of one shape."""
     if train.labels is None or held_out.labels is None or len(train.class_names) < 2:
         raise DataError(f"{train.name}: a classifier needs labelled images of two classes or more (sub-folders)")
     if train.class_names != held_out.class_names:
         raise DataError(f"{train.name}: the splits have different classes: {train.class_names}, {held_out.class_names}")
-    if _shape_of(train) != _shape_of(held_out):
-        raise DataError(f"{train.name}: the splits have different shapes: {_shape_of(train)}, {_shape_of(held_out)}")
+    if shape_of(train) != shape_of(held_out):
+        raise DataError(f"{train.name}: the splits have different shapes: {shape_of(train)}, {shape_of(held_out)}")
 
 
-def _shape_of(data: LabelledData) -> tuple[int, int, int]:
+def shape_of(data: LabelledData) -> tuple[int, int, int]:
+    """Return (channels, height, width) of its images."""
     channels, height, width = data.batch(np.zeros(1, np.int64)).images.shape[1:]
     return channels, height, width
 
@@ -204,10 +221,7 @@ class _Training:
     device: torch.device
 
     def run(self, on_progress: Callable[[ClassifierProgress], None] | None) -> int:
-        # Foreach or fused would do; fused is the faster on a CPU and the same numbers each time.
-        optimizer = torch.optim.AdamW(
-            self.network.parameters(), LEARNING_RATE, weight_decay=WEIGHT_DECAY, fused=True
-        )
+        optimizer = torch.optim.AdamW(self.network.parameters(), LEARNING_RATE, weight_decay=WEIGHT_DECAY, fused=True)
         order = Order(self.seed, len(self.data), "classifier")
         precision = runtime.best_precision(self.device)
         begun, reported, total, step, counted = time.perf_counter(), 0.0, torch.zeros((), device=self.device), 0, 0
