@@ -13,7 +13,7 @@ from torch import nn
 
 import gansmith
 from gansmith.classifiers import Accuracy, Classifier, load_classifier, save_classifier, wilson_interval
-from gansmith.data import DataSet, open_data
+from gansmith.data import DataSet
 from gansmith.errors import CheckpointError, DataError, ResourceError, UsageError
 from gansmith.images import to_float
 from gansmith.networks.classifier import ClassifierNetwork
@@ -220,7 +220,7 @@ class TestReading:
             classifier.probabilities(torch.zeros(shape))
 
     def test_data_of_other_classes_or_without_labels_are_refused(self, classifier):
-        with pytest.raises(DataError, match="its classes are 3 .* was trained on 2"):
+        with pytest.raises(DataError, match=r"its classes are 3 .* was trained on 2"):
             classifier.test(make_data(num_classes=3))
         data = make_data()
         with pytest.raises(DataError, match="has no labels"):
