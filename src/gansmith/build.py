@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 
 import torch
 from torch import nn
@@ -10,8 +10,9 @@ from torch.nn import Parameter
 from torch.optim import Optimizer
 
 from gansmith import runtime
-from gansmith.networks import DISCRIMINATORS, GENERATORS
-from gansmith.recipe import SGD, Adam, Recipe, RMSprop, Settings
+from gansmith.networks import DISCRIMINATORS, GENERATORS, NetworkClass
+from gansmith.recipe import Recipe
+from gansmith.settings import SGD, Adam, RMSprop, Settings
 
 
 def build_generator(recipe: Recipe, seed: int = 0, device: torch.device | str = "cpu") -> nn.Module:
@@ -19,25 +20,26 @@ def build_generator(recipe: Recipe, seed: int = 0, device: torch.device | str = 
 
     Its attribute `latent_dim` says how many latents a sample takes.
     """
-    return _build(lambda: GENERATORS[recipe.generator.family](recipe.generator, recipe.size, recipe.channels),
-                  device, seed, "generator")  # fmt: skip
+    return _build(GENERATORS[recipe.generator.family], recipe.generator, recipe, device, seed, "generator")
 
 
 def build_discriminator(recipe: Recipe, seed: int = 0, device: torch.device | str = "cpu") -> nn.Module:
     """Return the recipe's discriminator with weights drawn from `seed`: (samples, labels) -> (N,) logits."""
-    settings = recipe.discriminator
-    return _build(lambda: DISCRIMINATORS[settings.family](settings, recipe.size, recipe.channels),
-                  device, seed, "discriminator")  # fmt: skip
+    network = DISCRIMINATORS[recipe.discriminator.family]
+    return _build(network, recipe.discriminator, recipe, device, seed, "discriminator")
 
 
-def _build(make: Callable[[], nn.Module], device: torch.device | str, seed: int, role: str) -> nn.Module:
+def _build(
+    network: NetworkClass, settings: Settings, recipe: Recipe, device: torch.device | str, seed: int, role: str
+) -> nn.Module:
     """Weights are drawn on the CPU, the same for every device; the caller's random state is left as it was."""
+    arguments = (settings, recipe.size, recipe.channels, recipe.num_classes)
     if torch.device(device).type == "meta":
         with torch.device("meta"):
-            return make()
+            return network(*arguments)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(runtime.seed_of(seed, "weights", role))
-        module = make()
+        module = network(*arguments)
     return module.to(device).to(memory_format=torch.channels_last)  # type: ignore[call-overload, no-any-return]
 
 

@@ -24,12 +24,13 @@ from torch import Tensor
 
 from gansmith import runtime
 from gansmith.errors import CheckpointError, ResourceError
+from gansmith.facts import Classes
 from gansmith.overrides import describe_validation
 from gansmith.recipe import Recipe
 from gansmith.training.state import TrainState
 from gansmith.version import __version__
 
-FORMAT = 1
+FORMAT = 2
 """Of the folder; a reader refuses a newer one by name."""
 KEEP = 2
 PARTIAL, REPLACED = ".writing-", ".replaced-"
@@ -47,6 +48,7 @@ class Progress(BaseModel):
         seconds: of training so far.
         num_optimizer_tensors: in optimizers.safetensors; how many an optimiser keeps depends on its settings.
         is_settled: whether the averages' batch-norm statistics fit their weights; if not, loading measures them.
+        classes: of the data, where the recipe is conditional.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
@@ -56,6 +58,7 @@ class Progress(BaseModel):
     seconds: NonNegativeFloat
     num_optimizer_tensors: NonNegativeInt
     is_settled: bool
+    classes: Classes | None = None
 
 
 @dataclass(frozen=True)
@@ -77,7 +80,10 @@ class Checkpoint:
     tensors: dict[str, dict[str, Tensor]]
 
 
-def save_checkpoint(state: TrainState, folder: Path, seconds: float, fingerprint: str, is_settled: bool = True) -> Path:
+def save_checkpoint(
+    state: TrainState, folder: Path, seconds: float, fingerprint: str, is_settled: bool = True,
+    keep_every: int | None = None,
+) -> Path:  # fmt: skip
     """Write the state to `folder`/<images seen>, keep the last two checkpoints there, and return the new one's path.
 
     Args:
@@ -86,6 +92,7 @@ def save_checkpoint(state: TrainState, folder: Path, seconds: float, fingerprint
         seconds: of training so far.
         fingerprint: of the data.
         is_settled: whether `Objective.settle` was called after the last step.
+        keep_every: also keep, for good, the first checkpoint at or past each multiple of so many images.
 
     Raises:
         ResourceError: the disk is full or not writable; nothing partial stays, earlier checkpoints are kept.
@@ -100,9 +107,16 @@ def save_checkpoint(state: TrainState, folder: Path, seconds: float, fingerprint
         shutil.rmtree(partial, ignore_errors=True)
         raise ResourceError(f"{final}: could not save ({error.strerror}); earlier checkpoints are kept") from error
     # Only older ones: a damaged checkpoint of more images must not push the new one out.
-    for old in [path for path in checkpoint_folders(folder) if int(path.name) <= int(final.name)][KEEP:]:
-        shutil.rmtree(old, ignore_errors=True)
+    older = [path for path in checkpoint_folders(folder) if int(path.name) <= int(final.name)]
+    for old in older[KEEP:]:
+        if keep_every is None or not _is_first_past_multiple(old, older, keep_every):
+            shutil.rmtree(old, ignore_errors=True)
     return final
+
+
+def _is_first_past_multiple(path: Path, newest_first: list[Path], every: int) -> bool:
+    before = newest_first[newest_first.index(path) + 1 :]
+    return int(path.name) // every > (int(before[0].name) // every if before else 0)
 
 
 def _write_files(state: TrainState, folder: Path, seconds: float, fingerprint: str, is_settled: bool) -> None:
@@ -114,6 +128,7 @@ def _write_files(state: TrainState, folder: Path, seconds: float, fingerprint: s
             "seconds": seconds,
             "num_optimizer_tensors": len(groups[-1]),
             "is_settled": is_settled,
+            "classes": state.classes,
         }
     )
     contents = {

@@ -5,13 +5,15 @@ Everything a user sees comes from the average in eval mode; the training modules
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from typing import cast
 
 import torch
 from torch import Tensor, nn
 
 from gansmith import runtime
-from gansmith.recipe import Precision
+from gansmith.facts import Classes
+from gansmith.settings import Precision
 
 SETTLING_BATCHES, SETTLING_LATENTS = 16, 128
 WARM_UP_SHARE = 0.05
@@ -40,33 +42,38 @@ def update_ema(average: nn.Module, module: nn.Module, decay: float) -> None:
     torch._foreach_lerp_(list(average.parameters()), list(module.parameters()), 1.0 - decay)
 
 
-def settle_generator(generator: nn.Module, latent_dim: int, seed: int, precision: Precision) -> None:
+def settle_generator(generator: nn.Module, seed: int, precision: Precision, classes: Classes | None = None) -> None:
     """Give an averaged generator batch-norm statistics that fit its weights, from 16 batches of 128 latents.
 
     Args:
-        generator: called as generator(latents, None).
-        latent_dim: how many latents a sample takes.
-        seed: of the run; it fixes the latents.
+        generator: called as generator(latents, labels); with an attribute `latent_dim`.
+        seed: of the run; it fixes the latents and labels.
         precision: that the run computes in.
+        classes: of a conditional generator; labels are drawn by how often the classes occur.
     """
     device = next(generator.parameters()).device
     rng = runtime.generator_for(device, seed, "batch norm")
-    shape = (SETTLING_LATENTS, latent_dim)
-    batches = (torch.randn(shape, generator=rng, device=device) for _ in range(SETTLING_BATCHES))
     with runtime.autocast(device, precision):
-        restore_batch_norm(generator, batches)
+        restore_batch_norm(generator, _inputs(cast(int, generator.latent_dim), rng, classes))
+
+
+def _inputs(latent_dim: int, rng: torch.Generator, classes: Classes | None) -> Iterator[tuple[Tensor, Tensor | None]]:
+    counts = None if classes is None else torch.tensor(classes.counts, dtype=torch.float32, device=rng.device)
+    for _ in range(SETTLING_BATCHES):
+        latents = torch.randn(SETTLING_LATENTS, latent_dim, generator=rng, device=rng.device)
+        yield latents, None if counts is None else counts.multinomial(SETTLING_LATENTS, True, generator=rng)
 
 
 @torch.no_grad()
-def restore_batch_norm(generator: nn.Module, latent_batches: Iterable[Tensor]) -> None:
+def restore_batch_norm(generator: nn.Module, batches: Iterable[tuple[Tensor, Tensor | None]]) -> None:
     """Set the batch-norm statistics of an averaged generator to the mean over these batches, then eval mode.
 
-    Averaged weights do not go with averaged statistics. The result depends on weights and latents alone. A generator
+    Averaged weights do not go with averaged statistics. The result depends on weights and batches alone. A generator
     without batch norm is only put into eval mode.
 
     Args:
-        generator: called as generator(latents, None).
-        latent_batches: each (N, latent_dim) float32 on the generator's device.
+        generator: called as generator(latents, labels).
+        batches: of (latents (N, latent_dim) float32, labels (N,) int64 or None) on the generator's device.
     """
     generator.eval()
     layers = [layer for layer in generator.modules() if isinstance(layer, nn.modules.batchnorm._BatchNorm)]
@@ -77,8 +84,8 @@ def restore_batch_norm(generator: nn.Module, latent_batches: Iterable[Tensor]) -
         layer.reset_running_stats()
         layer.momentum = None  # cumulative average
         layer.train()
-    for latents in latent_batches:
-        generator(latents, None)
+    for latents, labels in batches:
+        generator(latents, labels)
     for layer, momentum in zip(layers, momenta, strict=True):
         layer.momentum = momentum
         layer.eval()

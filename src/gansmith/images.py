@@ -26,6 +26,9 @@ GAP_VALUE = 255
 SMALLEST_CELL = 48
 MODES = {1: "L", 3: "RGB", 4: "RGBA"}
 NO_ALPHA = (".jpg", ".jpeg")
+POINT_SHAPE = (2, 1, 1)
+"""Of a sample that is a point in the plane."""
+SCATTER_SIDE, DOT = 400, 3
 GRID_SUFFIXES = (".png", ".webp", ".jpg", ".jpeg")
 ANIMATION_SUFFIXES = (".webp", ".gif", ".png")
 
@@ -89,21 +92,36 @@ def _enlargement(samples: Tensor) -> int:
     return math.ceil(SMALLEST_CELL / max(samples.shape[2:]))
 
 
-def save_images(samples: Tensor, path: str | os.PathLike[str]) -> Path:
+def save_scatter(samples: Tensor, path: str | os.PathLike[str]) -> Path:
+    """Write points (N, 2, 1, 1) in [-1, 1] as dots on white, x to the right and y upwards; return the path."""
+    canvas = np.full((SCATTER_SIDE, SCATTER_SIDE), 255, np.uint8)
+    places = ((samples[:, :, 0, 0].clamp(-1, 1) + 1) / 2 * (SCATTER_SIDE - DOT)).round().long().numpy()
+    for x, y in places:
+        top = SCATTER_SIDE - DOT - y
+        canvas[top : top + DOT, x : x + DOT] = 0
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(canvas).save(path)
+    return path
+
+
+def save_images(samples: Tensor, path: str | os.PathLike[str], columns: int | None = None) -> Path:
     """Write samples (N, C, H, W) in [-1, 1] in the form the path's suffix names; return the path.
 
     `.png`, `.webp`, `.jpg`: one grid. `.zip`: a PNG each. `.npz`: array `images`, (N, H, W, C) uint8. No suffix: a
-    folder with a PNG each.
+    folder with a PNG each. `columns` is for a grid.
 
     Raises:
         ValueError: another suffix.
     """
     path = Path(path)
     suffix = path.suffix.lower()
+    if suffix in GRID_SUFFIXES and samples.shape[1:] == POINT_SHAPE:
+        return save_scatter(samples, path)
     if suffix in GRID_SUFFIXES:
         if samples.shape[1] == 4 and suffix in NO_ALPHA:
             raise ValueError(f"{path.name}: {suffix} holds no transparency; use .png")
-        return save_grid(samples, path)
+        return save_grid(samples, path, columns)
     pixels = to_pixels(samples)
     names = [f"{index:06d}.png" for index in range(len(pixels))]
     path.parent.mkdir(parents=True, exist_ok=True)

@@ -9,10 +9,13 @@ import hashlib
 import json
 import logging
 import os
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import safetensors.torch
+import torch
 from pydantic import ValidationError
 from safetensors import SafetensorError
 from torch import Tensor, nn
@@ -21,13 +24,15 @@ from gansmith import runtime, sampling
 from gansmith.build import build_generator
 from gansmith.checkpoint import Checkpoint, read_checkpoint, read_newest, write_synced
 from gansmith.ema import settle_generator
-from gansmith.errors import CheckpointError, UsageError
+from gansmith.errors import CheckpointError, UsageError, near_matches
+from gansmith.facts import Classes
 from gansmith.recipe import Recipe
 from gansmith.restore import copy_tensors
 from gansmith.version import __version__
 
-FORMAT = 1
+FORMAT = 2
 GENERATOR = "generator"
+MOST_CLASSES_SHOWN = 20
 log = logging.getLogger("gansmith")
 
 
@@ -39,39 +44,85 @@ class Model:
         generator: (latents, labels) -> samples, in eval mode.
         recipe: the method.
         images_seen: real images its training had seen.
+        classes: what a conditional generator can be asked for, else None.
     """
 
     generator: nn.Module
     recipe: Recipe
     images_seen: int
+    classes: Classes | None = None
+
+    def labels_of(self, chosen: Sequence[str | int] | None, count: int, seed: int) -> Tensor | None:
+        """Return the labels of `count` samples (count,) int64, or None where the generator takes none.
+
+        Args:
+            chosen: names or numbers of classes, taken in turn; None draws by how often each occurs in the data.
+            count: of samples.
+            seed: of the draw.
+
+        Raises:
+            UsageError: there is no such class, or the generator is not conditional.
+        """
+        if self.classes is None:
+            if chosen is not None:
+                raise UsageError("this generator knows no classes; train with --conditional to choose them")
+            return None
+        if chosen is None:
+            return sampling.labels_of(seed, count, self.classes)
+        numbers = torch.tensor([_class_number(choice, self.classes.names) for choice in chosen])
+        return numbers[torch.arange(count) % len(numbers)]
 
 
-def sample(model: Model | str | os.PathLike[str], count: int = 64, seed: int = 0) -> Tensor:
+def _class_number(choice: str | int, names: tuple[str, ...]) -> int:
+    if choice in names:
+        return names.index(str(choice))
+    text = str(choice)
+    if text.isascii() and text.isdigit() and int(text) < len(names):
+        return int(text)
+    shown = ", ".join(names[:MOST_CLASSES_SHOWN]) + (", ..." if len(names) > MOST_CLASSES_SHOWN else "")
+    raise UsageError(f"class {text!r}: there is no such class{near_matches(text, names)}; there are {shown}")
+
+
+def sample(
+    model: Model | str | os.PathLike[str], count: int = 64, seed: int = 0, *,
+    classes: Sequence[str | int] | None = None, truncation: float | None = None,
+) -> Tensor:  # fmt: skip
     """Return (count, C, H, W) float32 samples in [-1, 1] on the CPU; sample i is a function of (seed, i).
 
     Args:
         model: loaded, or the path of a run, checkpoint or saved model.
         count: at least 1.
         seed: 0 or more.
+        classes: names or numbers of classes, taken in turn, for a conditional model; by default, classes are drawn as
+            often as they occur in the training data.
+        truncation: keep latents within so many standard deviations: less variety, more typical samples.
 
     Raises:
         CheckpointError: there is no usable model at the path.
-        UsageError: count or seed is out of range.
+        UsageError: count, seed or truncation is out of range, or there is no such class.
     """
     if count < 1 or not 0 <= seed < 2**63:
         raise UsageError(f"count={count}, seed={seed}: count must be at least 1, seed from 0 to 2^63 - 1")
-    return sampling.sample(_loaded(model).generator, count, seed)
+    if truncation is not None and not truncation > 0:
+        raise UsageError(f"truncation={truncation}: must be above 0")
+    loaded = _loaded(model)
+    return sampling.sample(loaded.generator, count, seed, loaded.labels_of(classes, count, seed), truncation)
 
 
 def interpolate(
-    model: Model | str | os.PathLike[str], count: int = 16, num_frames: int = 96, num_stops: int = 4, seed: int = 0
-) -> list[Tensor]:
-    """Return the frames of a looping walk between latents; see `sampling.interpolate` for the arguments.
+    model: Model | str | os.PathLike[str], count: int = 16, num_frames: int = 96, num_stops: int = 4, seed: int = 0,
+    classes: Sequence[str | int] | None = None,
+) -> list[Tensor]:  # fmt: skip
+    """Return the frames of a looping walk between latents; a walk keeps its class. See `sampling.interpolate` and
+    `sample` for the arguments.
 
     Raises:
         CheckpointError: there is no usable model at the path.
+        UsageError: there is no such class.
     """
-    return sampling.interpolate(_loaded(model).generator, count, num_frames, num_stops, seed)
+    loaded = _loaded(model)
+    labels = loaded.labels_of(classes, count, seed)
+    return sampling.interpolate(loaded.generator, count, num_frames, num_stops, seed, labels)
 
 
 def _loaded(model: Model | str | os.PathLike[str]) -> Model:
@@ -130,8 +181,8 @@ def _from_checkpoint(checkpoint: Checkpoint, raw: bool, device: str) -> Model:
     recipe = checkpoint.recipe
     generator = _filled(recipe, found, checkpoint.path / file, device)
     if not raw and not checkpoint.state.is_settled:
-        settle_generator(generator, recipe.generator.latent_dim, checkpoint.state.seed, recipe.precision)
-    return Model(generator, checkpoint.recipe, int(checkpoint.about["images_seen"]))
+        settle_generator(generator, checkpoint.state.seed, recipe.precision, checkpoint.state.classes)
+    return Model(generator, checkpoint.recipe, int(checkpoint.about["images_seen"]), checkpoint.state.classes)
 
 
 def _filled(recipe: Recipe, found: dict[str, Tensor], path: Path, device: str) -> nn.Module:
@@ -151,6 +202,7 @@ def save_pretrained(model: Model, path: str | os.PathLike[str]) -> Path:
         "version": __version__,
         "images_seen": model.images_seen,
         "sha256": hashlib.sha256(content).hexdigest(),
+        "classes": None if model.classes is None else asdict(model.classes),
         "recipe": model.recipe.model_dump(mode="json"),
     }
     write_synced(path / "model.safetensors", content)
@@ -171,6 +223,12 @@ def _load_saved(path: Path, device: str) -> Model:
         recipe = Recipe.model_validate(config["recipe"])
         tensors = safetensors.torch.load(content)
         images_seen = int(config["images_seen"])
+        classes = _classes_in(config)
     except (OSError, ValueError, KeyError, TypeError, AttributeError, ValidationError, SafetensorError) as error:
         raise CheckpointError(f"{path}: not a readable saved model ({error})") from error
-    return Model(_filled(recipe, tensors, path / "model.safetensors", device), recipe, images_seen)
+    return Model(_filled(recipe, tensors, path / "model.safetensors", device), recipe, images_seen, classes)
+
+
+def _classes_in(config: dict[str, Any]) -> Classes | None:
+    found = config.get("classes")
+    return None if found is None else Classes(tuple(map(str, found["names"])), tuple(map(int, found["counts"])))

@@ -14,26 +14,29 @@ import yaml
 from pydantic import ValidationError
 
 from gansmith.errors import UsageError, near_matches
-from gansmith.recipe import (
-    SGD,
-    Adam,
-    DCGANDiscriminator,
-    DCGANGenerator,
-    MLPDiscriminator,
-    MLPGenerator,
+from gansmith.recipe import Recipe
+from gansmith.settings import (
+    DiscriminatorSettings,
+    GeneratorSettings,
+    LinearDecay,
+    OptimizerSettings,
     PenaltyName,
     PenaltySettings,
-    Recipe,
-    RMSprop,
     Settings,
 )
 
 MOST_IMAGES = 10**15
 SUFFIXES = {"k": 1_000, "m": 1_000_000}
-_UNION_TAGS = frozenset({"mlp", "dcgan", "adam", "rmsprop", "sgd"})
-_GENERATORS: dict[str, type[Settings]] = {"mlp": MLPGenerator, "dcgan": DCGANGenerator}
-_DISCRIMINATORS: dict[str, type[Settings]] = {"mlp": MLPDiscriminator, "dcgan": DCGANDiscriminator}
-_OPTIMIZERS: dict[str, type[Settings]] = {"adam": Adam, "rmsprop": RMSprop, "sgd": SGD}
+
+
+def _by_tag(union: Any, tag: str) -> dict[str, type[Settings]]:
+    """Return what an annotated union chooses from, by the value of its tag field."""
+    return {kind.model_fields[tag].default: kind for kind in get_args(get_args(union)[0])}
+
+
+_GENERATORS, _DISCRIMINATORS = _by_tag(GeneratorSettings, "family"), _by_tag(DiscriminatorSettings, "family")
+_OPTIMIZERS = _by_tag(OptimizerSettings, "name")
+_UNION_TAGS = frozenset({*_GENERATORS, *_DISCRIMINATORS, *_OPTIMIZERS})
 
 
 def parse_count(text: str) -> int:
@@ -91,10 +94,11 @@ def _apply_one(tree: dict[str, Any], text: str) -> str | None:
         fields = _fields(parents[:depth], looked_at)
         if key not in fields:
             return _unknown_key(text, key, ".".join(parents[:depth]), fields)
-        looked_at = looked_at.get(key, {})
+        looked_at = {} if looked_at.get(key) is None else looked_at[key]
     node = tree
     for key in parents:
-        node = node.setdefault(key, {})
+        node[key] = {} if node.get(key) is None else node[key]
+        node = node[key]
     if parents == ["penalties"] and value is None:
         node.pop(last, None)
         return None
@@ -123,6 +127,8 @@ def _fields(parents: list[str], node: Any) -> Iterable[str]:
         return get_args(PenaltyName)
     if parents[:1] == ["penalties"] and len(parents) == 2:
         return PenaltySettings.model_fields
+    if parents == ["learning_rate_schedule"]:
+        return LinearDecay.model_fields
     if str(node.get("name")) in _OPTIMIZERS:
         return _OPTIMIZERS[node["name"]].model_fields
     return node

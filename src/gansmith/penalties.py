@@ -1,6 +1,6 @@
 """Gradient penalties of the discriminator: one value per sample, in float32 whatever the precision of the rest.
 
-What is not a function of D's gradient (weight decay, weight clipping) does not live here.
+What is not a function of D's gradient (L1, L2, weight clipping) is `regularisation.py`.
 """
 
 from __future__ import annotations
@@ -37,6 +37,11 @@ def r1(discriminator: Discriminator, real: Tensor, fake: Tensor, labels: Tensor 
     return 0.5 * input_gradients(discriminator, real, labels).square().sum(1)
 
 
+def r2(discriminator: Discriminator, real: Tensor, fake: Tensor, labels: Tensor | None, rng: torch.Generator) -> Tensor:
+    """|dD/dx|^2 / 2 at the generated images: weight is gamma (Mescheder et al. 2018, eq. 10)."""
+    return 0.5 * input_gradients(discriminator, fake, labels).square().sum(1)
+
+
 def gradient_penalty(
     discriminator: Discriminator, real: Tensor, fake: Tensor, labels: Tensor | None, rng: torch.Generator
 ) -> Tensor:
@@ -52,5 +57,6 @@ def gradient_penalty(
 
 PENALTIES: dict[str, Penalty] = {
     "r1": r1,
+    "r2": r2,
     "gradient_penalty": gradient_penalty,
 }

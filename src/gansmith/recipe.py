@@ -1,7 +1,7 @@
 """The typed recipe: everything about the method, nothing about where it runs.
 
-Its id, its names and its checks live here, without torch, so that a mistake is found in milliseconds. Ready recipes
-are in `recipes/`; turning names into networks is `build.py`; overrides from the command line are `overrides.py`.
+Its id and its checks live here, its parts in `settings.py`, without torch, so that a mistake is found in milliseconds.
+Ready recipes are in `recipes/`; turning names into networks is `build.py`; overrides are `overrides.py`.
 """
 
 from __future__ import annotations
@@ -10,98 +10,36 @@ import hashlib
 import json
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, PositiveInt, model_validator
+from pydantic import Field, PositiveInt, model_validator
 
 from gansmith import sizes
+from gansmith.settings import (
+    SGD,
+    Adam,
+    DCGANDiscriminator,
+    DCGANGenerator,
+    DenseConvDiscriminator,
+    DenseConvGenerator,
+    DiscriminatorSettings,
+    GeneratorSettings,
+    LinearDecay,
+    LossName,
+    MLPDiscriminator,
+    MLPGenerator,
+    OptimizerSettings,
+    PenaltyName,
+    PenaltySettings,
+    Precision,
+    Regularisation,
+    ResNetDiscriminator,
+    ResNetGenerator,
+    RMSprop,
+    Settings,
+)
 
-LossName = Literal["minimax", "non_saturating", "least_squares", "wasserstein", "hinge", "relativistic"]
-PenaltyName = Literal["r1", "gradient_penalty"]
-Precision = Literal["float32", "bfloat16"]
-Rate = Annotated[float, Field(gt=0)]
-Share = Annotated[float, Field(ge=0, lt=1)]
-SHRINK = 8
-"""`Recipe.shrunk` divides widths by this."""
-
-
-class Settings(BaseModel):
-    """A frozen group of settings that refuses unknown keys, infinities and NaN."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
-
-
-class MLPGenerator(Settings):
-    """Dense layers with LeakyReLU 0.2, then a dense layer to C*H*W and tanh (Goodfellow et al. 2014)."""
-
-    family: Literal["mlp"] = "mlp"
-    latent_dim: PositiveInt = 100
-    hidden: Annotated[tuple[PositiveInt, ...], Field(min_length=1)] = (128, 128)
-
-
-class MLPDiscriminator(Settings):
-    """Flatten, dense layers with LeakyReLU 0.2, one logit."""
-
-    family: Literal["mlp"] = "mlp"
-    hidden: Annotated[tuple[PositiveInt, ...], Field(min_length=1)] = (128, 128)
-
-
-class DCGANGenerator(Settings):
-    """A dense layer to the base map, then transposed convolutions of stride 2 (Radford et al. 2016)."""
-
-    family: Literal["dcgan"] = "dcgan"
-    latent_dim: PositiveInt = 100
-    width: PositiveInt = 64  # channels of the last hidden map; earlier ones double, up to 16 x width
-    kernel: Literal[4, 5] = 4  # of the transposed convolutions, pixels
-    stem: bool = False  # a transposed convolution of stride 1 before the first doubling
-    head: Literal["transposed", "convolution"] = "convolution"  # the layer that makes the C output channels
-
-
-class DCGANDiscriminator(Settings):
-    """Convolutions of stride 2 with LeakyReLU 0.2, flatten, one logit."""
-
-    family: Literal["dcgan"] = "dcgan"
-    width: PositiveInt = 64  # channels of the first map; later ones double, up to 16 x width
-    kernel: Literal[4, 5] = 4
-    normalisation: Literal["batch", "spectral"] | None = None  # batch: not on the first layer
-    dropout: Share = 0.0  # after each LeakyReLU
-
-
-class Adam(Settings):
-    """Adam (Kingma & Ba 2015)."""
-
-    name: Literal["adam"] = "adam"
-    learning_rate: Rate = 2e-4
-    beta1: Share = 0.5
-    beta2: Share = 0.999
-    epsilon: Rate = 1e-8
-
-
-class RMSprop(Settings):
-    """RMSprop (Tieleman & Hinton 2012)."""
-
-    name: Literal["rmsprop"] = "rmsprop"
-    learning_rate: Rate = 2e-4
-    alpha: Share = 0.99
-    epsilon: Rate = 1e-8
-
-
-class SGD(Settings):
-    """Stochastic gradient descent with momentum."""
-
-    name: Literal["sgd"] = "sgd"
-    learning_rate: Rate = 2e-4
-    momentum: Share = 0.9
-
-
-class PenaltySettings(Settings):
-    """How strongly and how often a penalty is applied."""
-
-    weight: Rate
-    every: PositiveInt = 1  # lazily: every n-th discriminator step, with weight x n (Karras et al. 2020)
-
-
-GeneratorSettings = Annotated[MLPGenerator | DCGANGenerator, Field(discriminator="family")]
-DiscriminatorSettings = Annotated[MLPDiscriminator | DCGANDiscriminator, Field(discriminator="family")]
-OptimizerSettings = Annotated[Adam | RMSprop | SGD, Field(discriminator="name")]
+SHRINK, SMALLEST_WIDTH = 8, 4
+"""`Recipe.shrunk` divides widths by this, down to the smallest."""
+SHRUNK_BATCH = 8
 
 
 class Recipe(Settings):
@@ -115,13 +53,17 @@ class Recipe(Settings):
     objective: Literal["adversarial"] = "adversarial"
     size: tuple[PositiveInt, PositiveInt]  # height, width in pixels
     channels: PositiveInt
+    num_classes: Annotated[int, Field(ge=0)] = 0  # the networks are told the class; 0: they are not
     generator: GeneratorSettings
     discriminator: DiscriminatorSettings
     loss: LossName = "non_saturating"
     penalties: dict[PenaltyName, PenaltySettings] = Field(default_factory=dict)
+    regularisation: Regularisation = Regularisation()
     generator_optimizer: OptimizerSettings = Adam()
     discriminator_optimizer: OptimizerSettings = Adam()
+    learning_rate_schedule: LinearDecay | None = None
     batch_size: PositiveInt = 128  # real images, and fakes, of one discriminator step
+    generator_batch_size: PositiveInt | None = None  # fakes of one generator step; null: as many as batch_size
     discriminator_steps: PositiveInt = 1  # n_dis: discriminator steps per generator step
     ema_half_life_images: Annotated[int, Field(ge=0)] = 20_000  # 0: the EMA generator is a copy
     precision: Precision = "float32"  # of convolutions and matrix products; weights and losses stay float32
@@ -138,14 +80,32 @@ class Recipe(Settings):
         return self
 
     @model_validator(mode="after")
-    def _check_batch_norm(self) -> Self:
-        normalisation = getattr(self.discriminator, "normalisation", None)
+    def _check_combinations(self) -> Self:
+        normalisation = self.discriminator.normalisation
         if normalisation == "batch" and self.penalties:
             raise ValueError(
                 f"penalties {', '.join(self.penalties)} need the gradient of each image alone, but batch norm in the "
                 "discriminator mixes the images of a batch; set discriminator.normalisation=spectral or null"
             )
+        if normalisation == "spectral" and self.regularisation.weight_clipping is not None:
+            raise ValueError(
+                "regularisation.weight_clipping bounds the weights before spectral norm divides them by their norm, so "
+                "it would bound nothing; set discriminator.normalisation=null or regularisation.weight_clipping=null"
+            )
+        if self.num_classes == 1:
+            raise ValueError("num_classes 1: one class tells the networks nothing; 0 is unconditional")
         return self
+
+    @property
+    def size_of_generator_batch(self) -> int:
+        """Fakes of one generator step."""
+        return self.generator_batch_size or self.batch_size
+
+    @property
+    def has_batch_norm(self) -> bool:
+        """Whether a network normalises over the batch in training, so that a batch cannot be computed in parts."""
+        in_discriminator = self.discriminator.normalisation == "batch"
+        return in_discriminator or not isinstance(self.generator, MLPGenerator) or bool(self.generator.normalisation)
 
     def canonical_json(self) -> str:
         """Return the recipe as JSON with sorted keys and every default written out: what the id is the hash of."""
@@ -161,21 +121,33 @@ class Recipe(Settings):
         return Recipe.model_validate({**dict(self), **changes})
 
     def shrunk(self) -> Recipe:
-        """Return the same method with narrow networks, batch 8 and a short EMA: what contract and resume tests run."""
+        """Return the same method with narrow networks, small batches and a short EMA: what contract tests run."""
+        generator_batch = SHRUNK_BATCH * self.size_of_generator_batch // self.batch_size
         return self.replace(
             generator=_narrowed(self.generator),
             discriminator=_narrowed(self.discriminator),
-            batch_size=8,
+            batch_size=SHRUNK_BATCH,
+            generator_batch_size=self.generator_batch_size and generator_batch,
+            learning_rate_schedule=self.learning_rate_schedule and LinearDecay(length_images=1_000),
             ema_half_life_images=min(self.ema_half_life_images, 64),
         )
 
 
 def _narrowed(network: Settings) -> Settings:
+    values = dict(network)
     changes: dict[str, Any] = {}
-    if isinstance(network, MLPGenerator | MLPDiscriminator):
-        changes["hidden"] = tuple(max(width // SHRINK, 4) for width in network.hidden)
-    if isinstance(network, DCGANGenerator | DCGANDiscriminator):
-        changes["width"] = max(network.width // SHRINK, 4)
-    if isinstance(network, MLPGenerator | DCGANGenerator):
-        changes["latent_dim"] = max(network.latent_dim // SHRINK, 4)
+    if "hidden" in values:
+        changes["hidden"] = tuple(max(width // SHRINK, SMALLEST_WIDTH) for width in values["hidden"])
+    for name in ("width", "latent_dim"):
+        if name in values:
+            # Residual networks have as many channels at every resolution and need more.
+            divisor = SHRINK**2 if values["family"] == "resnet" else SHRINK
+            changes[name] = max(values[name] // divisor, SMALLEST_WIDTH)
     return network.model_copy(update=changes)
+
+
+__all__ = [
+    "SGD", "Adam", "DCGANDiscriminator", "DCGANGenerator", "DenseConvDiscriminator", "DenseConvGenerator",
+    "LinearDecay", "LossName", "MLPDiscriminator", "MLPGenerator", "PenaltyName", "PenaltySettings", "Precision",
+    "RMSprop", "Recipe", "Regularisation", "ResNetDiscriminator", "ResNetGenerator", "Settings",
+]  # fmt: skip

@@ -9,14 +9,19 @@ from dataclasses import dataclass
 from typing import Any
 
 from gansmith import sizes
-from gansmith.errors import UsageError, near_matches
+from gansmith.budget import Budget
+from gansmith.errors import DataError, UsageError, near_matches
+from gansmith.facts import DataFacts, MachineFacts
 from gansmith.overrides import apply_overrides
-from gansmith.recipe import Precision, Recipe
-from gansmith.recipes import DEFAULT_RECIPE, RECIPES, recipe_function
-from gansmith.sizes import Size
+from gansmith.recipe import Recipe
+from gansmith.recipes import AUTO, DEFAULT_RECIPE, RECIPE_NAMES, RECIPES, recipe_function
+from gansmith.recipes.auto import Choice, auto, auto_family
+from gansmith.sizes import Fit, Size
 
 LARGEST_DEFAULT_SIDE = 64
 """Pixels. Larger images are reduced to this unless a size is asked for."""
+USUAL_MACHINE = MachineFacts("any machine", "float32", 100.0, 2**33)
+"""What a request is checked against before the real one is known."""
 
 
 @dataclass(frozen=True)
@@ -24,16 +29,20 @@ class Request:
     """A recipe by name (or a whole one), and what is to differ from it.
 
     Attributes:
-        recipe: a name from `RECIPES`, or a `Recipe` that is taken as it is, but for the overrides.
+        recipe: "auto", a name from `RECIPES`, or a `Recipe` that is taken as it is, but for the overrides.
         overrides: `field=value` texts.
         size: (height, width), or None to go by the data.
         channels: or None to go by the data.
+        conditional: tell the networks the classes of the data.
+        fit: how images of another size or shape become that size.
     """
 
     recipe: str | Recipe = DEFAULT_RECIPE
     overrides: tuple[str, ...] = ()
     size: Size | None = None
     channels: int | None = None
+    conditional: bool = False
+    fit: Fit = "crop"
 
     @property
     def name(self) -> str:
@@ -47,6 +56,8 @@ class Request:
             "set": list(self.overrides),
             "size": None if self.size is None else list(self.size),
             "channels": self.channels,
+            "conditional": self.conditional,
+            "fit": self.fit,
         }
 
     @staticmethod
@@ -58,48 +69,76 @@ class Request:
             tuple(values["set"]),
             None if values["size"] is None else (values["size"][0], values["size"][1]),
             values["channels"],
+            values["conditional"],
+            values["fit"],
         )
 
-    def resolve(self, size: Size, channels: int, precision: Precision) -> Recipe:
-        """Return the recipe.
+    def resolve(self, data: DataFacts, machine: MachineFacts, budget: Budget) -> Choice:
+        """Return the recipe, and the reasons where it was chosen for the data.
 
         Args:
-            size: that the data suggest; the request's own goes first.
-            channels: of the data; the request's own goes first.
-            precision: the best this machine has.
+            data: what the data are; the request's own size and channels go first.
+            machine: its precision is taken where the recipe leaves it open.
+            budget: what "auto" chooses for.
 
         Raises:
             UsageError: the name is unknown, an override is wrong, or the family cannot make the size.
+            DataError: the recipe is conditional and the data have other classes, or none.
         """
+        size, channels = self.size or self.default_size(data), self.channels or data.channels
+        num_classes = self._num_classes(data)
+        reasons: tuple[str, ...] = ()
         if isinstance(self.recipe, Recipe):
-            changes = {"size": self.size, "channels": self.channels}
-            texts = [f"{key}={list(v) if isinstance(v, tuple) else v}" for key, v in changes.items() if v is not None]
-            return apply_overrides(self.recipe, [*texts, *self.overrides])
-        function = recipe_function(self.recipe)
-        recipe = function(channels=self.channels or channels, precision=precision)
-        return apply_overrides(recipe, [f"size={list(self.size or size)}", *self.overrides])
+            recipe = self.recipe.replace(num_classes=num_classes)
+            channels = self.channels or recipe.channels
+        else:
+            # Built at a size that fits, then given the one asked for: a wrong one is reported with all other mistakes.
+            fitting = sizes.nearest_size(self._family(data), size)
+            if self.recipe == AUTO:
+                choice = auto(data, machine, budget, fitting, channels, num_classes)
+                recipe, reasons = choice.recipe, choice.reasons
+            else:
+                recipe = recipe_function(self.recipe)(fitting, channels, machine.precision, num_classes)
+        recipe = apply_overrides(recipe, [f"size={list(size)}", f"channels={channels}", *self.overrides])
+        return Choice(recipe, reasons)
+
+    def _num_classes(self, data: DataFacts) -> int:
+        given = self.recipe.num_classes if isinstance(self.recipe, Recipe) else 0
+        if not self.conditional and not given:
+            return 0
+        if data.num_classes < 2:
+            there_is = "has no classes" if data.num_classes == 0 else "has one class"
+            raise DataError(f"--conditional needs two classes or more (sub-folders, labels); this data {there_is}")
+        if given and given != data.num_classes:
+            raise DataError(f"the recipe is for num_classes {given}; this data has {data.num_classes}")
+        return data.num_classes
 
     def problems(self) -> list[str]:
         """Return every mistake that shows without looking at the data; empty if there is none."""
-        if isinstance(self.recipe, str) and self.recipe not in RECIPES:
-            hint = near_matches(self.recipe, RECIPES)
-            return [f"--recipe {self.recipe}: there is no such recipe{hint}; there are {', '.join(RECIPES)}"]
-        native = self.recipe if isinstance(self.recipe, Recipe) else RECIPES[self.recipe]()
+        if isinstance(self.recipe, str) and self.recipe not in RECIPE_NAMES:
+            hint = near_matches(self.recipe, RECIPE_NAMES)
+            return [f"--recipe {self.recipe}: there is no such recipe{hint}; there are {', '.join(RECIPE_NAMES)}"]
+        native = self.recipe if isinstance(self.recipe, Recipe) else RECIPES.get(self.recipe, RECIPES["dcgan-small"])()
+        data = DataFacts(10_000, native.num_classes or 10, native.size, True, native.channels)
         try:
-            self.resolve(native.size, native.channels, native.precision)
+            self.resolve(data, USUAL_MACHINE, Budget.of())
         except UsageError as error:
             return error.problems
         return []
 
-    def default_size(self, data_size: Size, one_size: bool) -> Size:
+    def default_size(self, data: DataFacts) -> Size:
         """Return the size to train at when none is asked for: the data's own if it can be made and is not large.
 
-        Args:
-            data_size: (height, width) all images have, or their medians.
-            one_size: whether all images have it; images of mixed sizes become squares.
+        Images of mixed sizes become squares.
         """
-        native = self.recipe if isinstance(self.recipe, Recipe) else recipe_function(self.recipe)()
-        side = min(data_size)
-        target = data_size if one_size else (side, side)
+        if isinstance(self.recipe, Recipe):
+            return self.recipe.size
+        side = min(data.size)
+        target = data.size if data.one_size else (side, side)
         scale = min(1.0, LARGEST_DEFAULT_SIDE / max(target))
-        return sizes.nearest_size(native.generator.family, (round(target[0] * scale), round(target[1] * scale)))
+        return sizes.nearest_size(self._family(data), (round(target[0] * scale), round(target[1] * scale)))
+
+    def _family(self, data: DataFacts) -> str:
+        if isinstance(self.recipe, Recipe):
+            return self.recipe.generator.family
+        return auto_family(data) if self.recipe == AUTO else recipe_function(self.recipe)().generator.family

@@ -24,6 +24,7 @@ def restore(state: TrainState, checkpoint: Checkpoint) -> None:
     copy_tensors(state.module_tensors(), modules, checkpoint.path / "modules.safetensors")
     copy_tensors(state.ema_tensors(), ema, checkpoint.path / "ema.safetensors")
     state.counters = {str(name): count for name, count in checkpoint.state.counters.items()}
+    state.classes = checkpoint.state.classes
     _restore_optimizers(
         state, optimizers, checkpoint.state.num_optimizer_tensors, checkpoint.path / "optimizers.safetensors"
     )

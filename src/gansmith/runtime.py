@@ -10,15 +10,18 @@ import hashlib
 import os
 import platform
 import sys
+import time
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import torch
 
 from gansmith.errors import UsageError
-from gansmith.recipe import Precision
+from gansmith.facts import MachineFacts
+from gansmith.settings import Precision
 
 _M_TRIM_THRESHOLD, _M_MMAP_MAX = -1, -4
+PROBE_CHANNELS, PROBE_SIDE, PROBE_BATCH, PROBE_SECONDS = 128, 16, 32, 0.2
 DTYPES: dict[Precision, torch.dtype] = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 
 
@@ -96,12 +99,86 @@ def _vector_width() -> str:
     return str(torch.backends.cpu.get_cpu_capability())
 
 
+def measure_machine(device: torch.device, probe: bool = True) -> MachineFacts:
+    """Return what a recipe may depend on; a convolution is timed for a fraction of a second, unless `probe` is false,
+    which leaves its speed at 0.
+    """
+    precision = best_precision(device)
+    is_gpu = device.type == "cuda"
+    name = torch.cuda.get_device_name(device) if is_gpu else f"{torch.get_num_threads()} CPU threads"
+    return MachineFacts(
+        name, precision, _convolution_gflops(device, precision) if probe else 0.0, available_memory(device)
+    )
+
+
+@torch.no_grad()
+def _convolution_gflops(device: torch.device, precision: Precision) -> float:
+    channels, side, batch, taps = PROBE_CHANNELS, PROBE_SIDE, PROBE_BATCH, 9
+    weight = torch.ones(channels, channels, 3, 3, device=device, dtype=DTYPES[precision])
+    maps = torch.ones(batch, channels, side, side, device=device, dtype=DTYPES[precision])
+    maps = maps.to(memory_format=torch.channels_last)
+    times: list[float] = []
+    while sum(times) < PROBE_SECONDS:
+        started = time.perf_counter()
+        result = torch.nn.functional.conv2d(maps, weight, padding=1)
+        float(result[0, 0, 0, 0])  # waits for the device
+        times.append(time.perf_counter() - started)
+    return 2.0 * batch * side**2 * channels**2 * taps / min(times) / 1e9
+
+
+def available_memory(device: torch.device) -> int:
+    """Return the bytes that this process may still take: of the GPU, or of the machine, its control group (a container)
+    and the process's own limit, whichever is least.
+    """
+    if device.type == "cuda":
+        return int(torch.cuda.mem_get_info(device)[0])
+    limits = [*_system_memory(), *_control_group_memory(), *_address_space()]
+    return min(limits, default=2**63)
+
+
+def _system_memory() -> list[int]:
+    text = _read("/proc/meminfo")
+    found = [int(line.split()[1]) * 1024 for line in text.splitlines() if line.startswith("MemAvailable:")]
+    if not found and hasattr(os, "sysconf") and "SC_PHYS_PAGES" in os.sysconf_names:
+        found = [os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")]
+    return found
+
+
+def _control_group_memory() -> list[int]:
+    """Version 2 of control groups, then version 1, as seen from inside a container."""
+    for limit, used in (
+        ("memory.max", "memory.current"),
+        ("memory/memory.limit_in_bytes", "memory/memory.usage_in_bytes"),
+    ):
+        texts = _read(f"/sys/fs/cgroup/{limit}"), _read(f"/sys/fs/cgroup/{used}")
+        if all(text.strip().isdigit() for text in texts):
+            return [max(0, int(texts[0]) - int(texts[1]))]
+    return []
+
+
+def _address_space() -> list[int]:
+    try:
+        import resource
+    except ImportError:  # not on Windows
+        return []
+    limit = resource.getrlimit(resource.RLIMIT_AS)[0]
+    used = _read("/proc/self/statm").split()
+    if limit == resource.RLIM_INFINITY or not used:
+        return []
+    return [max(0, limit - int(used[0]) * os.sysconf("SC_PAGE_SIZE"))]
+
+
+def _read(path: str) -> str:
+    try:
+        with open(path) as file:
+            return file.read()
+    except OSError:
+        return ""
+
+
 def memory_in_use(device: torch.device) -> int | None:
     """Return the bytes this process holds: of the GPU if that is the device, else of the machine; None if unknown."""
     if device.type == "cuda":
         return torch.cuda.memory_reserved(device)
-    try:
-        with open("/proc/self/statm") as file:
-            return int(file.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
-    except OSError:
-        return None
+    fields = _read("/proc/self/statm").split()
+    return int(fields[1]) * os.sysconf("SC_PAGE_SIZE") if fields else None

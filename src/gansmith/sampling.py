@@ -12,6 +12,9 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from gansmith import runtime
+from gansmith.facts import Classes
+
 BATCH = 128
 
 
@@ -19,6 +22,27 @@ def latents_of(seed: int, count: int, latent_dim: int) -> Tensor:
     """Return (count, latent_dim) float32 normal latents on the CPU; row i depends on (seed, i) alone."""
     random = np.random.Generator(np.random.Philox(key=seed))
     return torch.from_numpy(random.standard_normal((count, latent_dim), dtype=np.float32))
+
+
+def truncated(latents: Tensor, threshold: float) -> Tensor:
+    """Return the latents with every value moved inside [-threshold, threshold], distributed as a truncated normal.
+
+    The truncation trick (Brock et al. 2019) by inverse transform instead of redrawing: value v becomes the quantile of
+    the truncated distribution that v is of the normal one, so a sample stays recognisably itself, less extreme.
+
+    Args:
+        latents: (N, D) float32, normal.
+        threshold: above 0; 2 is mild, 0.5 strong.
+    """
+    low, high = torch.special.ndtr(torch.tensor([-threshold, threshold], dtype=torch.float64)).tolist()
+    return torch.special.ndtri(low + torch.special.ndtr(latents.double()) * (high - low)).float()
+
+
+def labels_of(seed: int, count: int, classes: Classes) -> Tensor:
+    """Return (count,) int64 labels drawn by how often the classes occur; label i depends on (seed, i) alone."""
+    random = np.random.Generator(np.random.Philox(key=runtime.seed_of(seed, "labels")))
+    ends = np.cumsum(classes.counts) / sum(classes.counts)
+    return torch.from_numpy(np.searchsorted(ends, random.random(count), side="right").astype(np.int64))
 
 
 @torch.no_grad()
@@ -45,16 +69,20 @@ def generate(generator: nn.Module, latents: Tensor, labels: Tensor | None = None
     return torch.cat(parts)
 
 
-def sample(generator: nn.Module, count: int, seed: int = 0, labels: Tensor | None = None) -> Tensor:
+def sample(
+    generator: nn.Module, count: int, seed: int = 0, labels: Tensor | None = None, truncation: float | None = None
+) -> Tensor:
     """Return `count` samples (count, C, *space) float32 in [-1, 1] on the CPU.
 
     Args:
         generator: with an attribute `latent_dim`.
         count: at least 1.
-        seed: 0 or more; sample i is a function of (seed, i).
+        seed: 0 or more; sample i is a function of (seed, i) and its label.
         labels: (count,) int64 or None.
+        truncation: threshold of `truncated`, or None.
     """
-    return generate(generator, latents_of(seed, count, latent_dim_of(generator)), labels)
+    latents = latents_of(seed, count, latent_dim_of(generator))
+    return generate(generator, latents if truncation is None else truncated(latents, truncation), labels)
 
 
 def latent_dim_of(generator: nn.Module) -> int:
@@ -83,7 +111,12 @@ def slerp(start: Tensor, end: Tensor, share: float) -> Tensor:
 
 
 def interpolate(
-    generator: nn.Module, count: int = 16, num_frames: int = 96, num_stops: int = 4, seed: int = 0
+    generator: nn.Module,
+    count: int = 16,
+    num_frames: int = 96,
+    num_stops: int = 4,
+    seed: int = 0,
+    labels: Tensor | None = None,
 ) -> list[Tensor]:
     """Return the frames of a spherical walk that ends where it began, each (count, C, *space) in [-1, 1].
 
@@ -93,9 +126,11 @@ def interpolate(
         num_frames: in the whole loop; divided evenly between the stops.
         num_stops: random latents that every walk passes.
         seed: of the stops.
+        labels: (count,) int64, one for each walk, or None.
     """
     latent_dim = latent_dim_of(generator)
     stops = latents_of(seed, count * num_stops, latent_dim).view(num_stops, count, latent_dim)
     places = [frame * num_stops / num_frames for frame in range(num_frames)]
     path = [slerp(stops[math.floor(place)], stops[(math.floor(place) + 1) % num_stops], place % 1) for place in places]
-    return list(torch.split(generate(generator, torch.cat(path)), count))
+    repeated = None if labels is None else labels.repeat(num_frames)
+    return list(torch.split(generate(generator, torch.cat(path), repeated), count))

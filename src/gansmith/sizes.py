@@ -7,7 +7,10 @@ A convolutional family starts from a small base map and doubles it: H = h * 2^k 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal, get_args
 
+Fit = Literal["crop", "pad", "stretch"]
+"""How an image of another shape becomes the wanted one: cut around the middle, framed, or distorted."""
 Size = tuple[int, int]
 """(height, width) in pixels."""
 
@@ -35,6 +38,13 @@ def stages_of(size: Size) -> Stages | None:
     return None
 
 
+def required_stages(size: Size) -> Stages:
+    """Return the stages of a size that a recipe has let through."""
+    stages = stages_of(size)
+    assert stages is not None, f"the recipe let size {size} through"
+    return stages
+
+
 def can_make(family: str, size: Size) -> bool:
     """Return whether the family makes images of exactly this size."""
     return min(size) >= 1 and (family in ANY_SIZE_FAMILIES or stages_of(size) is not None)
@@ -55,6 +65,18 @@ def nearest_size(family: str, size: Size) -> Size:
 def size_text(size: Size) -> str:
     """Return "28x28" for (28, 28): height x width."""
     return f"{size[0]}x{size[1]}"
+
+
+def parse_fit(text: str) -> Fit:
+    """Return "crop", "pad" or "stretch".
+
+    Raises:
+        ValueError: the text is none of them.
+    """
+    for fit in get_args(Fit):
+        if text == fit:
+            return fit  # type: ignore[no-any-return]
+    raise ValueError(f"{text!r} is not one of {', '.join(get_args(Fit))}")
 
 
 def parse_size(text: str) -> Size:

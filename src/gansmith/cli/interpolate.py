@@ -10,7 +10,7 @@ from typing import Annotated
 import tyro
 
 from gansmith.cli.command import Command
-from gansmith.cli.sample import range_problems
+from gansmith.cli.sample import parse_classes, range_problems
 from gansmith.errors import UsageError
 
 
@@ -30,6 +30,8 @@ class InterpolateCommand(Command):
     """Of the stops."""
     out: Annotated[Path, tyro.conf.arg(metavar="FILE")] = Path("walk.webp")
     """name.webp or name.gif."""
+    classes: Annotated[str | None, tyro.conf.arg(metavar="NAMES", help_behavior_hint="")] = None
+    """Classes of the walks in turn, names or numbers: 3,7. By default as they occur in the data."""
     raw: bool = False
     """The weights as trained instead of their average."""
     device: Annotated[str, tyro.conf.arg(metavar="DEVICE")] = "auto"
@@ -40,6 +42,7 @@ class InterpolateCommand(Command):
         problems = [*unknown, *range_problems(self.num, self.seed)]
         if self.stops < 2 or self.frames < self.stops:
             problems.append(f"--stops {self.stops} --frames {self.frames}: at least 2 stops, and a frame for each")
+        classes = parse_classes(self.classes, problems)
         if problems:
             raise UsageError(problems)
         from gansmith.images import save_animation
@@ -47,7 +50,7 @@ class InterpolateCommand(Command):
         from gansmith.training.log import Display
 
         model = load(self.run_path, self.raw, self.device)
-        frames = interpolate(model, self.num, self.frames, self.stops, self.seed)
+        frames = interpolate(model, self.num, self.frames, self.stops, self.seed, classes)
         try:
             path = save_animation(frames, self.out)
         except (ValueError, OSError) as error:

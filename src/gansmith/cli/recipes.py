@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from gansmith.cli.command import Command
 from gansmith.errors import UsageError
-from gansmith.recipes import DEFAULT_RECIPE, RECIPES, summary
+from gansmith.recipes import AUTO, RECIPES, summary
 from gansmith.sizes import size_text
 
 
@@ -22,10 +22,10 @@ class RecipesCommand(Command):
         from gansmith.training.log import Display
 
         display = Display()
+        display.say(f"{AUTO} (default): {summary(AUTO)}")
         for name, function in RECIPES.items():
             recipe = function()
-            default = " (default)" if name == DEFAULT_RECIPE else ""
-            display.say(f"{name}{default}: {summary(name)}")
+            display.say(f"{name}: {summary(name)}")
             rates = f"{recipe.generator_optimizer.learning_rate:g} and {recipe.discriminator_optimizer.learning_rate:g}"
             shape = f"{size_text(recipe.size)}x{recipe.channels}"
             display.say(f"    made for {shape}, {recipe.loss} loss, batch {recipe.batch_size}, rates {rates}")

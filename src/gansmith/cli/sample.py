@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,6 +26,10 @@ class SampleCommand(Command):
     """Of the latents."""
     out: Annotated[Path, tyro.conf.arg(metavar="FILE")] = Path("samples.png")
     """grid.png for one picture, name.zip or a folder for a PNG each, name.npz for a uint8 array."""
+    classes: Annotated[str | None, tyro.conf.arg(metavar="NAMES", help_behavior_hint="")] = None
+    """Classes to draw from in turn, names or numbers: 3,7. By default as they occur in the data."""
+    truncation: Annotated[float | None, tyro.conf.arg(metavar="T", help_behavior_hint="")] = None
+    """Keep latents within T standard deviations: 0.7 gives more typical and less varied samples."""
     raw: bool = False
     """The weights as trained instead of their average."""
     device: Annotated[str, tyro.conf.arg(metavar="DEVICE")] = "auto"
@@ -33,6 +38,9 @@ class SampleCommand(Command):
     def run(self, unknown: Sequence[str]) -> None:
         """Sample and write."""
         problems = [*unknown, *range_problems(self.num, self.seed)]
+        if self.truncation is not None and not self.truncation > 0:
+            problems.append(f"--truncation {self.truncation:g}: must be above 0")
+        classes = parse_classes(self.classes, problems)
         if problems:
             raise UsageError(problems)
         from gansmith.images import save_images
@@ -41,7 +49,8 @@ class SampleCommand(Command):
 
         model = load(self.run_path, self.raw, self.device)
         try:
-            path = save_images(sample(model, self.num, self.seed), self.out)
+            samples = sample(model, self.num, self.seed, classes=classes, truncation=self.truncation)
+            path = save_images(samples, self.out, columns_of(self.num, classes))
         except (ValueError, OSError) as error:
             raise UsageError(f"--out {self.out}: {error}") from error
         Display().say(f"{path}: {self.num} samples at {model.images_seen:,} images seen, seed {self.seed}")
@@ -51,3 +60,20 @@ def range_problems(num: int, seed: int) -> list[str]:
     """Return what is wrong with a count and a seed."""
     problems = [] if num >= 1 else [f"--num {num}: must be at least 1"]
     return problems if 0 <= seed < 2**63 else [*problems, f"--seed {seed}: must be from 0 to 2^63 - 1"]
+
+
+def parse_classes(text: str | None, problems: list[str]) -> list[str] | None:
+    """Return the names in "3,7", or None; adds to `problems` where one is empty."""
+    if text is None:
+        return None
+    names = [name.strip() for name in text.split(",")]
+    if not all(names):
+        problems.append(f"--classes {text!r}: write names or numbers with commas between them, such as 3,7")
+    return names
+
+
+def columns_of(num: int, classes: Sequence[str] | None) -> int | None:
+    """Return the columns of a grid in which each column holds one class; None leaves them open."""
+    if not classes or len(classes) == 1:
+        return None
+    return len(classes) * max(1, round(math.sqrt(num) / len(classes)))

@@ -14,7 +14,7 @@ import yaml
 from gansmith.cli.command import Command
 from gansmith.errors import CheckpointError, UsageError, near_matches
 from gansmith.recipe import Recipe
-from gansmith.recipes import RECIPES, summary
+from gansmith.recipes import AUTO, RECIPE_NAMES, RECIPES, summary
 
 
 @dataclass
@@ -32,12 +32,14 @@ class ShowCommand(Command):
         if self.what in RECIPES:
             recipe = RECIPES[self.what]()
             lines = [f"{self.what} ({recipe.id} at its native size): {summary(self.what)}", *recipe_lines(recipe)]
+        elif self.what == AUTO and not path.exists():
+            lines = [f"{AUTO}: {summary(AUTO)}", "  gansmith train DATA --dry-run shows what it would choose"]
         elif (path / "config.yaml").exists():
             lines = _run_lines(path)
         elif path.exists():
             lines = _model_lines(path)
         else:
-            raise UsageError(f"{self.what}: neither a path nor a recipe{near_matches(self.what, RECIPES)}")
+            raise UsageError(f"{self.what}: neither a path nor a recipe{near_matches(self.what, RECIPE_NAMES)}")
         from gansmith.training.log import Display
 
         Display().say("\n".join(lines))

@@ -5,20 +5,18 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import tyro
 
 from gansmith import sizes
+from gansmith.budget import Budget
 from gansmith.cli.command import Command
 from gansmith.cli.parsing import channel_count, natural, positive
 from gansmith.errors import UsageError
 from gansmith.overrides import parse_count
 from gansmith.recipes import DEFAULT_RECIPE
 from gansmith.request import Request
-
-if TYPE_CHECKING:
-    from gansmith.training.loop import Budget
 
 DEFAULT_DATA = "digits"
 
@@ -31,16 +29,22 @@ class TrainCommand(Command):
     """
 
     data: Annotated[str | None, tyro.conf.Positional, tyro.conf.arg(metavar="DATA", help_behavior_hint="")] = None
-    """A folder or zip of images (sub-folders are classes, train/ and test/ are understood), or "digits", which is
-    embedded and the default."""
+    """A folder or zip of images (sub-folders are classes, train/ and test/ are understood), IDX, .npz or CIFAR files, a
+    named set (mnist, cifar10), hub:NAME, stacked:DATA, ring, grid; or "digits", which is embedded and the default."""
     recipe: Annotated[str | None, tyro.conf.arg(metavar="NAME", help_behavior_hint="")] = None
-    """The method, dcgan-small if not given; `gansmith recipes` lists them."""
+    """The method; if not given, auto chooses for data, machine and budget. `gansmith recipes` lists them."""
     set: Annotated[tuple[str, ...], tyro.conf.arg(metavar="FIELD=VALUE")] = ()
     """Change a field of the recipe, such as loss=hinge or generator.width=32; may be repeated."""
     size: Annotated[str | None, tyro.conf.arg(metavar="SIZE", help_behavior_hint="")] = None
     """Image size, 64 or 40x48 (height x width); by default the data's own."""
     channels: Annotated[str | None, tyro.conf.arg(metavar="N", help_behavior_hint="")] = None
     """1 grey, 3 RGB, 4 RGBA; by default the data's own."""
+    conditional: bool = False
+    """Tell the networks the classes of the data, so that `sample --classes` can choose."""
+    fit: Annotated[str, tyro.conf.arg(metavar="HOW")] = "crop"
+    """How images of another shape become the size: crop (around the middle), pad, stretch."""
+    allow_bad: bool = False
+    """Go on where more than 5 % of the images cannot be read."""
     images: Annotated[str | None, tyro.conf.arg(metavar="N", help_behavior_hint="")] = None
     """Stop at so many real images seen: 5000, 200k, 1.5m."""
     minutes: Annotated[str | None, tyro.conf.arg(metavar="M", help_behavior_hint="")] = None
@@ -52,7 +56,11 @@ class TrainCommand(Command):
     config: Annotated[Path | None, tyro.conf.arg(metavar="FILE", help_behavior_hint="")] = None
     """Run again what a run's config.yaml describes, with its exact recipe."""
     save_every: Annotated[str | None, tyro.conf.arg(metavar="N", help_behavior_hint="")] = None
-    """Images between checkpoints; by default twenty over the budget."""
+    """Images between checkpoints; by default twenty over the budget. The last two are kept."""
+    keep_every: Annotated[str | None, tyro.conf.arg(metavar="N", help_behavior_hint="")] = None
+    """Keep the checkpoint at each multiple of so many images for good: 100k."""
+    track: bool = False
+    """Write TensorBoard events into the run folder (extra: track)."""
     device: Annotated[str, tyro.conf.arg(metavar="DEVICE")] = "auto"
     """auto, cpu, cuda, cuda:1."""
     dry_run: bool = False
@@ -70,7 +78,13 @@ class TrainCommand(Command):
         from gansmith.training.run import rerun, train
 
         if self.config is not None:
-            rerun(self.config, self.out, self._budget(values), self.device, self.quiet)
+            from gansmith.training.session import Options
+
+            options = Options(values["keep_every"], self.track)
+            rerun(
+                self.config, self.out, self._budget(values), self.device,
+                options=options, allow_bad=self.allow_bad, quiet=self.quiet,
+            )  # fmt: skip
             return
         train(
             DEFAULT_DATA if self.data is None else self.data,
@@ -78,6 +92,10 @@ class TrainCommand(Command):
             overrides=request.overrides,
             size=request.size,
             channels=request.channels,
+            conditional=request.conditional,
+            fit=request.fit,
+            allow_bad=self.allow_bad,
+            track=self.track,
             out=self.out,
             device=self.device,
             quiet=self.quiet,
@@ -99,9 +117,12 @@ class TrainCommand(Command):
             "minutes": parsed("minutes", self.minutes, positive),
             "seed": parsed("seed", "0" if self.seed is None else self.seed, natural),
             "save_every": parsed("save-every", self.save_every, parse_count),
+            "keep_every": parsed("keep-every", self.keep_every, parse_count),
         }
         size, channels = parsed("size", self.size, sizes.parse_size), parsed("channels", self.channels, channel_count)
-        request = Request(DEFAULT_RECIPE if self.recipe is None else self.recipe, self.set, size, channels)
+        fit = parsed("fit", self.fit, sizes.parse_fit)
+        recipe = DEFAULT_RECIPE if self.recipe is None else self.recipe
+        request = Request(recipe, self.set, size, channels, self.conditional, fit)
         problems += request.problems()
         if self.config is not None and (ignored := self._given_beside_config()):
             problems.append(f"--config: the file says this already; {', '.join(ignored)} cannot be given with it")
@@ -111,13 +132,12 @@ class TrainCommand(Command):
 
     def _given_beside_config(self) -> list[str]:
         names = {"data": "DATA", "recipe": "--recipe", "set": "--set", "size": "--size", "channels": "--channels",
-                 "seed": "--seed", "save_every": "--save-every"}  # fmt: skip
-        return [shown for name, shown in names.items() if getattr(self, name) not in (None, ())]
+                 "seed": "--seed", "save_every": "--save-every", "conditional": "--conditional"}  # fmt: skip
+        given = [shown for name, shown in names.items() if getattr(self, name) not in (None, (), False)]
+        return [*given, "--fit"] if self.fit != "crop" else given
 
     @staticmethod
     def _budget(values: dict[str, Any]) -> Budget | None:
-        from gansmith.training.loop import Budget
-
         images, minutes = values["images"], values["minutes"]
         return Budget(images, minutes) if images or minutes else None
 
@@ -128,8 +148,7 @@ class TrainCommand(Command):
         from gansmith.training.estimate import estimate
         from gansmith.training.folder import RunConfig
         from gansmith.training.log import Display
-        from gansmith.training.loop import Budget
-        from gansmith.training.run import DEFAULT_MINUTES, resolve
+        from gansmith.training.run import resolve
 
         display = Display(self.quiet)
         runtime.keep_large_allocations()
@@ -139,9 +158,13 @@ class TrainCommand(Command):
             request, recipe = config.request, config.recipe
             budget = budget or Budget(config.images, config.minutes)
         else:
-            recipe = resolve(request, open_source(DEFAULT_DATA if self.data is None else self.data), device, display)
+            budget = budget or Budget.of()
+            source = open_source(DEFAULT_DATA if self.data is None else self.data)
+            choice = resolve(request, source, device, budget, display)
+            recipe = choice.recipe
+            for reason in choice.reasons:
+                display.say(f"{request.name}: {reason}")
         shape = f"{sizes.size_text(recipe.size)}x{recipe.channels}"
         display.say(f"{request.name} ({recipe.id}) at {shape}, {recipe.loss}, {recipe.precision} on {device}")
-        found = estimate(recipe, OBJECTIVES[recipe.objective], device)
-        for line in found.lines(budget or Budget(minutes=DEFAULT_MINUTES)):
+        for line in estimate(recipe, OBJECTIVES[recipe.objective], device).lines(budget):
             display.say(line)

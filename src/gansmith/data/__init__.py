@@ -4,8 +4,9 @@
 """
 
 from gansmith.data.cache import DataSet, open_data
-from gansmith.data.inspection import DataFacts, facts_of
+from gansmith.data.inspection import facts_of
 from gansmith.data.order import Batch, Order, TrainingData
 from gansmith.data.sources import Source, open_source
+from gansmith.facts import DataFacts
 
 __all__ = ["Batch", "DataFacts", "DataSet", "Order", "Source", "TrainingData", "facts_of", "open_data", "open_source"]

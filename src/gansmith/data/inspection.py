@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -13,29 +13,11 @@ from PIL import Image
 from gansmith.data.decode import GREY_MODES, PILLOW_ERRORS, READ_ERRORS, BadImageError, array_of, open_image
 from gansmith.data.sources import Source
 from gansmith.errors import DataError
+from gansmith.facts import DataFacts
 from gansmith.sizes import Size
 
 MOST_HEADERS = 256
 EXIF_ORIENTATION, SIDES_SWAPPED = 0x0112, (5, 6, 7, 8)
-
-
-@dataclass(frozen=True)
-class DataFacts:
-    """What a recipe needs to know of the data.
-
-    Attributes:
-        num_images: of the train split.
-        num_classes: 0 where there are no labels.
-        size: (height, width) in pixels: the common one, or the medians.
-        one_size: whether every image looked at has `size`.
-        channels: 1 where every image looked at is grey, else 3; of arrays, their own number.
-    """
-
-    num_images: int
-    num_classes: int
-    size: Size
-    one_size: bool
-    channels: int
 
 
 def facts_of(source: Source, cache: Path | None = None) -> DataFacts:

@@ -1,10 +1,15 @@
-"""Small parts that every family is made of: the activation, the logit in float32, initial weights."""
+"""Small parts that every family is made of: activation, dense batch norm, memory layout, initial weights."""
 
 from __future__ import annotations
 
-from torch import Tensor, nn
+from collections.abc import Sequence
+from itertools import pairwise
 
-from gansmith.runtime import full_precision
+from torch import Tensor, nn
+from torch.nn.functional import batch_norm
+
+from gansmith.layers.norm import spectral_norm
+
 
 SLOPE = 0.2
 """Of every LeakyReLU."""
@@ -16,16 +21,16 @@ def leaky_relu() -> nn.LeakyReLU:
     return nn.LeakyReLU(SLOPE)
 
 
-class Logit(nn.Linear):
-    """The last layer of a discriminator: (N, in_features) -> (N,) logits, in float32 even under autocast."""
-
-    def __init__(self, in_features: int) -> None:
-        super().__init__(in_features, 1)
+class DenseBatchNorm(nn.BatchNorm1d):
+    """Batch norm of dense features. A batch of one has no spread of its own: the running statistics take its place."""
 
     def forward(self, features: Tensor) -> Tensor:
-        """Return (N,) float32 logits for (N, in_features) features of any float type."""
-        with full_precision(features.device):
-            return super().forward(features.float()).squeeze(1)
+        """Return normalised (N, num_features) features."""
+        if self.training and len(features) == 1:
+            return batch_norm(
+                features, self.running_mean, self.running_var, self.weight, self.bias, False, 0.0, self.eps
+            )
+        return super().forward(features)
 
 
 def to_map(flat: Tensor, shape: tuple[int, int, int]) -> Tensor:
@@ -61,8 +66,37 @@ def initialise_normal(module: nn.Module) -> None:
 
 
 def initialise_glorot(module: nn.Module) -> None:
-    """Draw dense weights from Glorot's uniform distribution; biases 0 (Glorot & Bengio 2010)."""
+    """Draw conv and dense weights from Glorot's uniform distribution; biases 0 (Glorot & Bengio 2010)."""
     for layer in module.modules():
-        if isinstance(layer, nn.Linear):
+        if isinstance(layer, nn.Conv2d | nn.Linear):
             nn.init.xavier_uniform_(layer.weight)
-            nn.init.zeros_(layer.bias)
+            if layer.bias is not None:
+                nn.init.zeros_(layer.bias)
+
+
+def apply_spectral_norm(module: nn.Module) -> None:
+    """Apply spectral norm to every conv, dense and embedding weight inside (Miyato et al. 2018)."""
+    for layer in list(module.modules()):
+        if isinstance(layer, nn.Conv2d | nn.Linear | nn.Embedding):
+            spectral_norm(layer)
+
+
+def dense_stack(
+    widths: Sequence[int], normalisation: str | None, dropout: float = 0.0, skip_first_norm: bool = False
+) -> nn.Sequential:
+    """Return dense layers with LeakyReLU 0.2 for (N, widths[0]) features.
+
+    Args:
+        widths: of the input and of each layer.
+        normalisation: "batch" puts batch norm before each activation; any other value, nothing.
+        dropout: share dropped after each activation.
+        skip_first_norm: no batch norm after the first layer, as in discriminators.
+    """
+    layers: list[nn.Module] = []
+    for index, (before, after) in enumerate(pairwise(widths)):
+        has_norm = normalisation == "batch" and not (skip_first_norm and index == 0)
+        layers.append(nn.Linear(before, after, bias=not has_norm))
+        layers += [DenseBatchNorm(after)] if has_norm else []
+        layers.append(leaky_relu())
+        layers += [nn.Dropout(dropout)] if dropout else []
+    return nn.Sequential(*layers)

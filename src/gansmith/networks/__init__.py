@@ -11,17 +11,23 @@ from typing import Any
 from torch import nn
 
 from gansmith.networks.dcgan import DCGANDiscriminatorNetwork, DCGANGeneratorNetwork
+from gansmith.networks.dense_conv import DenseConvDiscriminatorNetwork, DenseConvGeneratorNetwork
 from gansmith.networks.mlp import MLPDiscriminatorNetwork, MLPGeneratorNetwork
+from gansmith.networks.resnet import ResNetDiscriminatorNetwork, ResNetGeneratorNetwork
 
-NetworkClass = Callable[[Any, tuple[int, int], int], nn.Module]
-"""(settings, (height, width), channels) -> the network."""
+NetworkClass = Callable[[Any, tuple[int, int], int, int], nn.Module]
+"""(settings, (height, width), channels, num_classes) -> the network; num_classes 0: it takes no labels."""
 
 GENERATORS: dict[str, NetworkClass] = {
     "mlp": MLPGeneratorNetwork,
     "dcgan": DCGANGeneratorNetwork,
+    "dense-conv": DenseConvGeneratorNetwork,
+    "resnet": ResNetGeneratorNetwork,
 }
 
 DISCRIMINATORS: dict[str, NetworkClass] = {
     "mlp": MLPDiscriminatorNetwork,
     "dcgan": DCGANDiscriminatorNetwork,
+    "dense-conv": DenseConvDiscriminatorNetwork,
+    "resnet": ResNetDiscriminatorNetwork,
 }

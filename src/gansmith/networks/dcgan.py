@@ -8,19 +8,13 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
-from gansmith.layers.blocks import Logit, from_map, initialise_normal, leaky_relu, to_map
-from gansmith.layers.norm import spectral_norm
-from gansmith.recipe import DCGANDiscriminator, DCGANGenerator
-from gansmith.sizes import Size, Stages, stages_of
+from gansmith.layers.blocks import INITIAL_STD, apply_spectral_norm, from_map, initialise_normal, leaky_relu, to_map
+from gansmith.layers.labels import JoinedLatents, Logit
+from gansmith.settings import DCGANDiscriminator, DCGANGenerator
+from gansmith.sizes import Size, required_stages
 
 WIDEST = 16
 """A map has at most this many times `width` channels, as in the published 64x64 network."""
-
-
-def _stages(size: Size) -> Stages:
-    stages = stages_of(size)
-    assert stages is not None, f"the recipe let size {size} through"
-    return stages
 
 
 def _widths(width: int, count: int) -> list[int]:
@@ -41,16 +35,18 @@ class DCGANGeneratorNetwork(nn.Module):
         settings: width, kernel, stem, head, latent dimension.
         size: (height, width) of the images; one that `sizes.stages_of` knows.
         channels: of the images.
+        num_classes: 0 for none.
     """
 
-    def __init__(self, settings: DCGANGenerator, size: Size, channels: int) -> None:
+    def __init__(self, settings: DCGANGenerator, size: Size, channels: int, num_classes: int = 0) -> None:
         super().__init__()
-        stages = _stages(size)
+        stages = required_stages(size)
         self.latent_dim = settings.latent_dim
         num_hidden = stages.num_doublings - (settings.head == "transposed") + settings.stem
         first, *hidden = reversed(_widths(settings.width, num_hidden + 1))
         self.base_shape = (first, stages.height, stages.width)
-        self.project = nn.Linear(settings.latent_dim, first * stages.height * stages.width, bias=False)
+        self.join = JoinedLatents(settings.latent_dim, num_classes)
+        self.project = nn.Linear(self.join.out_features, first * stages.height * stages.width, bias=False)
         layers: list[nn.Module] = [nn.BatchNorm2d(first), leaky_relu()]
         before = first
         for index, after in enumerate(hidden):
@@ -69,17 +65,17 @@ class DCGANGeneratorNetwork(nn.Module):
         initialise_normal(self)
 
     def forward(self, latents: Tensor, labels: Tensor | None = None) -> Tensor:
-        """Return (N, C, H, W) in [-1, 1] for latents (N, latent_dim); labels are not used."""
-        images: Tensor = self.layers(to_map(self.project(latents), self.base_shape))
+        """Return (N, C, H, W) in [-1, 1] for latents (N, latent_dim) and labels (N,) where there are classes."""
+        images: Tensor = self.layers(to_map(self.project(self.join(latents, labels)), self.base_shape))
         return images
 
 
 class DCGANDiscriminatorNetwork(nn.Module):
     """Images -> halved until the base map -> one logit each. Arguments as `DCGANGeneratorNetwork`."""
 
-    def __init__(self, settings: DCGANDiscriminator, size: Size, channels: int) -> None:
+    def __init__(self, settings: DCGANDiscriminator, size: Size, channels: int, num_classes: int = 0) -> None:
         super().__init__()
-        stages = _stages(size)
+        stages = required_stages(size)
         padding = (settings.kernel - 1) // 2
         layers: list[nn.Module] = []
         before = channels
@@ -93,14 +89,14 @@ class DCGANDiscriminatorNetwork(nn.Module):
                 layers.append(nn.Dropout(settings.dropout))
             before = after
         self.features = nn.Sequential(*layers)
-        self.logit = Logit(before * stages.height * stages.width)
+        self.logit = Logit(before * stages.height * stages.width, num_classes)
         initialise_normal(self)
+        if self.logit.embedding is not None:
+            nn.init.normal_(self.logit.embedding.weight, 0.0, INITIAL_STD)
         if settings.normalisation == "spectral":
-            for layer in self.modules():
-                if isinstance(layer, nn.Conv2d | nn.Linear):
-                    spectral_norm(layer)
+            apply_spectral_norm(self)
 
     def forward(self, images: Tensor, labels: Tensor | None = None) -> Tensor:
-        """Return (N,) float32 logits for images (N, C, H, W) in [-1, 1]; labels are not used."""
-        logits: Tensor = self.logit(from_map(self.features(images)))
+        """Return (N,) float32 logits for images (N, C, H, W) in [-1, 1] and labels (N,) where there are classes."""
+        logits: Tensor = self.logit(from_map(self.features(images)), labels)
         return logits

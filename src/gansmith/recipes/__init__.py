@@ -1,6 +1,7 @@
 """Ready recipes: the table `RECIPES`, name -> function returning a `Recipe`. No torch here.
 
-`gansmith.recipes.RECIPES["dcgan-28"](size=(32, 32), channels=3)` is the method at another size.
+`gansmith.recipes.RECIPES["dcgan-28"](size=(32, 32), channels=3)` is the method at another size. "auto", the default,
+is not in the table: it is a function of data, machine and budget (`recipes/auto.py`).
 """
 
 from __future__ import annotations
@@ -9,7 +10,8 @@ from collections.abc import Callable
 
 from gansmith.errors import UsageError, near_matches
 from gansmith.recipe import Recipe
-from gansmith.recipes.base import dcgan_28, dcgan_32, dcgan_small, mlp
+from gansmith.recipes.auto import auto
+from gansmith.recipes.base import dcgan_28, dcgan_32, dcgan_small, dense_conv, mlp, resnet
 
 RecipeFunction = Callable[..., Recipe]
 
@@ -17,9 +19,13 @@ RECIPES: dict[str, RecipeFunction] = {
     "mlp": mlp,
     "dcgan-28": dcgan_28,
     "dcgan-32": dcgan_32,
+    "dense-conv": dense_conv,
+    "resnet": resnet,
     "dcgan-small": dcgan_small,
 }
-DEFAULT_RECIPE = "dcgan-small"
+AUTO = "auto"
+DEFAULT_RECIPE = AUTO
+RECIPE_NAMES = (AUTO, *RECIPES)
 
 
 def recipe_function(name: str) -> RecipeFunction:
@@ -28,14 +34,21 @@ def recipe_function(name: str) -> RecipeFunction:
     Raises:
         UsageError: there is none; near matches are named.
     """
+    if name == AUTO:
+        raise UsageError(f"recipe {AUTO!r} depends on data, machine and budget; see `gansmith train DATA --dry-run`")
     if name not in RECIPES:
-        raise UsageError(f"recipe {name!r} is unknown{near_matches(name, RECIPES)}; there are {', '.join(RECIPES)}")
+        raise UsageError(
+            f"recipe {name!r} is unknown{near_matches(name, RECIPE_NAMES)}; there are {', '.join(RECIPE_NAMES)}"
+        )
     return RECIPES[name]
 
 
 def summary(name: str) -> str:
     """Return the first sentence of the recipe function's docstring."""
-    return (recipe_function(name).__doc__ or "").split("\n")[0]
+    return ((auto if name == AUTO else recipe_function(name)).__doc__ or "").split("\n")[0]
 
 
-__all__ = ["DEFAULT_RECIPE", "RECIPES", "dcgan_28", "dcgan_32", "dcgan_small", "mlp", "recipe_function", "summary"]
+__all__ = [
+    "AUTO", "DEFAULT_RECIPE", "RECIPES", "RECIPE_NAMES", "auto", "dcgan_28", "dcgan_32", "dcgan_small", "dense_conv",
+    "mlp", "recipe_function", "resnet", "summary",
+]  # fmt: skip

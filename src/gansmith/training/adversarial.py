@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from gansmith.build import build_discriminator, build_generator, build_optimizer
 from gansmith.data import Batch
 from gansmith.ema import settle_generator
+from gansmith.images import POINT_SHAPE
 from gansmith.losses import LOSSES
 from gansmith.recipe import Recipe
 from gansmith.sampling import sample
@@ -17,7 +18,13 @@ from gansmith.training.objective import Objective
 from gansmith.training.state import TrainState
 from gansmith.training.step import average, discriminator_step, draw, generator_step, mean_of
 
-PREVIEW_COUNT = 64
+PREVIEW_COLUMNS, PREVIEW_CLASSES = 8, 32
+PREVIEW_COUNT, PREVIEW_POINTS = PREVIEW_COLUMNS**2, 1_000
+
+
+def preview_count(recipe: Recipe) -> int:
+    """Return how many samples of an unconditional generator a preview shows: more of points than of pictures."""
+    return PREVIEW_POINTS if (recipe.channels, *recipe.size) == POINT_SHAPE else PREVIEW_COUNT
 
 
 class Adversarial:
@@ -40,10 +47,13 @@ class Adversarial:
         )
 
     def batches(self, recipe: Recipe) -> dict[str, int]:
-        """Return `real_d` for all discriminator steps together and, where G's loss pairs with reals, `real_g`."""
+        """Return `real_d` for all discriminator steps together, and `real_g` where G's loss pairs with reals or G's
+        batch needs more labels than D's batches have.
+        """
         sizes = {"real_d": recipe.batch_size * recipe.discriminator_steps}
-        if LOSSES[recipe.loss].needs_real_in_g:
-            sizes["real_g"] = recipe.batch_size
+        lacks_labels = recipe.num_classes and recipe.size_of_generator_batch > sizes["real_d"]
+        if LOSSES[recipe.loss].needs_real_in_g or lacks_labels:
+            sizes["real_g"] = recipe.size_of_generator_batch
         return sizes
 
     def step(self, state: TrainState, batches: dict[str, Batch]) -> dict[str, Tensor]:
@@ -56,21 +66,30 @@ class Adversarial:
             draws = draw(state, "discriminator", size)
             measured.append(discriminator_step(state, real, draws, steps_taken))
             state.counters["images"] += size
-        paired = batches.get("real_g")
-        labels = (paired or real).labels
-        result = generator_step(state, paired, labels, draw(state, "generator", size))
+        count = recipe.size_of_generator_batch
+        own = batches.get("real_g")
+        labels = (own or batches["real_d"]).labels
+        paired = own if LOSSES[recipe.loss].needs_real_in_g else None
+        result = generator_step(
+            state, paired, None if labels is None else labels[-count:], draw(state, "generator", count)
+        )
         state.counters["steps"] += 1
         average(state, size * recipe.discriminator_steps)
         return {**mean_of(measured), **result}
 
     def settle(self, state: TrainState) -> None:
         """Measure the averaged generator's batch-norm statistics (`ema.settle_generator`)."""
-        recipe = state.recipe
-        settle_generator(state.ema["generator"], recipe.generator.latent_dim, state.seed, recipe.precision)
+        settle_generator(state.ema["generator"], state.seed, state.recipe.precision, state.classes)
 
     def preview(self, state: TrainState, seed: int) -> Tensor:
-        """Return 64 samples of the averaged generator from latents fixed by `seed`."""
-        return sample(self.generator(state), PREVIEW_COUNT, seed)
+        """Return 64 samples of the averaged generator (1,000 points) from latents fixed by `seed`; with classes, 8 of
+        each of them, in the order of the labels, up to 32 classes.
+        """
+        count, labels = preview_count(state.recipe), None
+        if state.classes is not None:
+            labels = torch.arange(min(len(state.classes.names), PREVIEW_CLASSES)).repeat_interleave(PREVIEW_COLUMNS)
+            count = len(labels)
+        return sample(self.generator(state), count, seed, labels)
 
     def generator(self, state: TrainState) -> nn.Module:
         """Return the averaged generator."""

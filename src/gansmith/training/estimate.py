@@ -7,14 +7,14 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from gansmith import runtime
+from gansmith.budget import Budget
 from gansmith.build import num_parameters
 from gansmith.data import Batch
 from gansmith.recipe import Recipe
-from gansmith.training.loop import Budget
 from gansmith.training.objective import Objective
 from gansmith.training.state import TrainState
 
@@ -83,7 +83,7 @@ class Estimate:
 def estimate(recipe: Recipe, objective: Objective, device: torch.device) -> Estimate:
     """Return what a step of the recipe takes, by taking some on random images."""
     state = objective.initialise(recipe, 0, device)
-    batches = _random_batches(objective, recipe, device)
+    batches = random_batches(objective, recipe, device)
     layers = _layers_of(state, objective, batches)
     seconds = _seconds_per_step(state, objective, batches)
     return Estimate(
@@ -96,10 +96,21 @@ def estimate(recipe: Recipe, objective: Objective, device: torch.device) -> Esti
     )
 
 
-def _random_batches(objective: Objective, recipe: Recipe, device: torch.device) -> dict[str, Batch]:
+def random_batches(objective: Objective, recipe: Recipe, device: torch.device) -> dict[str, Batch]:
+    """Return one step's batches of noise, with labels where the recipe is conditional."""
     sizes = objective.batches(recipe)
     shape = (recipe.channels, *recipe.size)
-    return {name: Batch(torch.rand(count, *shape, device=device) * 2 - 1) for name, count in sizes.items()}
+    return {
+        name: Batch(_noise(count, shape, device), _some_labels(count, recipe, device)) for name, count in sizes.items()
+    }
+
+
+def _noise(count: int, shape: tuple[int, ...], device: torch.device) -> Tensor:
+    return torch.rand(count, *shape, device=device) * 2 - 1
+
+
+def _some_labels(count: int, recipe: Recipe, device: torch.device) -> Tensor | None:
+    return torch.arange(count, device=device) % recipe.num_classes if recipe.num_classes else None
 
 
 def _layers_of(state: TrainState, objective: Objective, batches: dict[str, Batch]) -> list[Layer]:
@@ -138,7 +149,7 @@ def _seconds_per_step(state: TrainState, objective: Objective, batches: dict[str
 
 def _flops_of(recipe: Recipe, objective: Objective, device: torch.device) -> float:
     """FLOPs grow with the batch exactly, so they are counted on a small one and multiplied."""
-    small = recipe.replace(batch_size=SMALL_BATCH)
+    small = with_batch(recipe, SMALL_BATCH)
     bare = _count(small.replace(penalties={}), objective, device)
     total = bare
     for name, settings in recipe.penalties.items():
@@ -146,9 +157,15 @@ def _flops_of(recipe: Recipe, objective: Objective, device: torch.device) -> flo
     return total * recipe.batch_size / SMALL_BATCH
 
 
+def with_batch(recipe: Recipe, batch_size: int) -> Recipe:
+    """Return the recipe with another batch size, the generator's in proportion."""
+    generator_batch = recipe.generator_batch_size and batch_size * recipe.generator_batch_size // recipe.batch_size
+    return recipe.replace(batch_size=batch_size, generator_batch_size=generator_batch or None)
+
+
 def _count(recipe: Recipe, objective: Objective, device: torch.device) -> float:
     state = objective.initialise(recipe, 0, device)
-    batches = _random_batches(objective, recipe, device)
+    batches = random_batches(objective, recipe, device)
     with FlopCounterMode(display=False) as counter:
         objective.step(state, batches)
     return float(counter.get_total_flops())

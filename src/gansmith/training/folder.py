@@ -19,8 +19,10 @@ from pydantic import NonNegativeInt, PositiveFloat, PositiveInt, ValidationError
 from gansmith.checkpoint import write_synced
 from gansmith.errors import ResourceError, UsageError
 from gansmith.overrides import describe_validation
-from gansmith.recipe import Recipe, Settings
+from gansmith.recipe import Recipe
 from gansmith.request import Request
+from gansmith.settings import Settings
+from gansmith.sizes import Fit
 from gansmith.version import __version__
 
 CONFIG = "config.yaml"
@@ -42,6 +44,7 @@ class RunConfig:
         seed: of everything random.
         images, minutes: the budget.
         save_every: images between snapshots, or None.
+        micro_batch: images computed at once where a whole batch does not fit into memory, or None.
     """
 
     data: str
@@ -52,6 +55,7 @@ class RunConfig:
     images: int | None
     minutes: float | None
     save_every: int | None
+    micro_batch: int | None = None
 
     def identity(self) -> dict[str, Any]:
         """Return what two runs must share to be one: request, data, seed."""
@@ -66,6 +70,7 @@ class RunConfig:
             "seed": self.seed,
             "budget": {"images": self.images, "minutes": self.minutes},
             "save_every": self.save_every,
+            "micro_batch": self.micro_batch,
             "request": self.request.as_dict(),
             "recipe_id": self.recipe.id,
             "recipe": json.loads(self.recipe.canonical_json()),
@@ -100,6 +105,7 @@ class RunConfig:
                 images=file.budget.images,
                 minutes=file.budget.minutes,
                 save_every=file.save_every,
+                micro_batch=file.micro_batch,
             )
         except OSError as error:
             raise UsageError(f"{path}: cannot be read ({error.strerror})") from error
@@ -118,6 +124,8 @@ class _RequestInFile(Settings):
     set: tuple[str, ...]
     size: tuple[PositiveInt, PositiveInt] | None
     channels: PositiveInt | None
+    conditional: bool
+    fit: Fit
 
 
 class _BudgetInFile(Settings):
@@ -134,6 +142,7 @@ class _ConfigFile(Settings):
     seed: NonNegativeInt
     budget: _BudgetInFile
     save_every: PositiveInt | None
+    micro_batch: PositiveInt | None
     request: _RequestInFile
     recipe_id: str
     recipe: Recipe

@@ -14,8 +14,9 @@ import torch
 from torch import Tensor
 
 from gansmith import runtime
+from gansmith.budget import Budget
 from gansmith.data import Batch, Order, TrainingData
-from gansmith.errors import DivergedError, UsageError
+from gansmith.errors import DivergedError
 from gansmith.images import to_float
 from gansmith.training.log import Progress
 from gansmith.training.objective import Objective
@@ -25,47 +26,6 @@ from gansmith.training.stop import StopSignal
 LOG_INTERVAL_SECONDS = 1.0
 SNAPSHOTS = 20
 SHORTEST_SNAPSHOT_SECONDS, LONGEST_SNAPSHOT_SECONDS = 5.0, 300.0
-
-
-@dataclass(frozen=True)
-class Budget:
-    """When to stop. It only stops: schedules have their own lengths.
-
-    Attributes:
-        images: real images shown to D, or None.
-        minutes: of training alone (not decoding, previews or saving), or None; whichever comes first.
-    """
-
-    images: int | None = None
-    minutes: float | None = None
-
-    def __post_init__(self) -> None:
-        """Check the border that Python callers come in by.
-
-        Raises:
-            UsageError: a number is not above 0, or neither is given.
-        """
-        problems = []
-        if self.images is not None and (not isinstance(self.images, int) or self.images < 1):
-            problems.append(f"images={self.images!r}: must be a whole number above 0")
-        if self.minutes is not None and (not isinstance(self.minutes, int | float) or not self.minutes > 0):
-            problems.append(f"minutes={self.minutes!r}: must be a number above 0")
-        if self.images is None and self.minutes is None:
-            problems.append("a budget needs images, minutes or both")
-        if problems:
-            raise UsageError(problems)
-
-    def share(self, images: int, seconds: float) -> float:
-        """Return the share that is spent, 1 when it is spent."""
-        shares = [images / self.images] if self.images else []
-        shares += [seconds / (self.minutes * 60)] if self.minutes else []
-        return min(1.0, max(shares, default=0.0))
-
-    def __str__(self) -> str:
-        """Return "200,000 images", "5 minutes" or both."""
-        parts = [f"{self.images:,} images"] if self.images else []
-        parts += [f"{self.minutes:g} minute{'s' if self.minutes != 1 else ''}"] if self.minutes else []
-        return " or ".join(parts)
 
 
 class Batches:
@@ -125,6 +85,7 @@ class Loop:
         stop: asked after every step.
         seconds: of training before this stretch, and then in all.
         save_every: images between snapshots; None: twenty over the budget, 5 s to 5 min apart.
+        keep_every: a snapshot is also due at each multiple of so many images.
     """
 
     objective: Objective
@@ -136,6 +97,7 @@ class Loop:
     stop: StopSignal
     seconds: float = 0.0
     save_every: int | None = None
+    keep_every: int | None = None
 
     def run(self) -> None:
         """Train.
@@ -175,6 +137,8 @@ class Loop:
 
     def _snapshot_is_due(self) -> bool:
         since_seconds, since_images = self.seconds - self._snapped[0], self.images - self._snapped[1]
+        if self.keep_every and self.images // self.keep_every > self._snapped[1] // self.keep_every:
+            return True
         if self.save_every:
             return since_images >= self.save_every
         if since_seconds >= LONGEST_SNAPSHOT_SECONDS:

@@ -6,78 +6,93 @@ import dataclasses
 import os
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
+import numpy as np
 import torch
 
 from gansmith import runtime
+from gansmith.budget import Budget
 from gansmith.data import DataSet, Source, facts_of, open_data, open_source
 from gansmith.data.cache import cache_folder
 from gansmith.errors import UsageError
 from gansmith.recipe import Recipe
+from gansmith.recipes import AUTO, DEFAULT_RECIPE
+from gansmith.recipes.auto import Choice
 from gansmith.request import Request
-from gansmith.sizes import Size, size_text
+from gansmith.sizes import Fit, Size, size_text
+from gansmith.training.adversarial import OBJECTIVES
 from gansmith.training.folder import RunConfig, find_run, lock
 from gansmith.training.log import Display
-from gansmith.training.loop import Budget
-from gansmith.training.session import Run, Session
+from gansmith.training.memory import choose_micro_batch
+from gansmith.training.session import Options, Run, Session
 
-DEFAULT_MINUTES = 10.0
-MOST_SKIPPED_SHOWN = 5
+MOST_SKIPPED_SHOWN, MOST_CLASSES_SHOWN = 5, 12
 
 
 def train(
     data: Any = "digits",
-    recipe: str | Recipe = "dcgan-small",
+    recipe: str | Recipe = DEFAULT_RECIPE,
     *,
     overrides: Sequence[str] = (),
     size: Size | None = None,
     channels: int | None = None,
+    conditional: bool = False,
+    fit: Fit = "crop",
     images: int | None = None,
     minutes: float | None = None,
     seed: int = 0,
     out: str | os.PathLike[str] | None = None,
     device: str = "auto",
     save_every: int | None = None,
+    keep_every: int | None = None,
+    allow_bad: bool = False,
+    track: bool = False,
     quiet: bool = False,
 ) -> Run:
     """Train a GAN, or go on with the run that the same call began; return its folder and what was done.
 
     Args:
-        data: "digits", a folder or zip of images, or an object with `__len__` and `__getitem__`.
-        recipe: a name (see `gansmith.recipes`) or a `Recipe`.
+        data: a name ("digits", "mnist"), a path (folder, zip, IDX, npz, CIFAR), or an object with `__len__` and
+            `__getitem__`.
+        recipe: a name (see `gansmith.recipes`; "auto" chooses by data, machine and budget) or a `Recipe`.
         overrides: `field=value` changes to the recipe.
         size: (height, width) in pixels; by default the data's own where the recipe can make it.
         channels: by default the data's.
+        conditional: tell the networks the class of each image, so that classes can be asked for.
+        fit: how images of another shape become `size`: "crop" around the middle, "pad" or "stretch".
         images: stop at this many real images seen.
         minutes: stop after so many minutes of training alone; 10 if neither is given.
         seed: 0 or more; of weights, order and every draw.
         out: run folder; by default the newest of this request in `runs/`, or a new one there.
         device: "auto", "cpu", "cuda", "cuda:1".
         save_every: images between checkpoints; by default twenty over the budget.
+        keep_every: keep the checkpoint at each multiple of so many images; by default only the last two are kept.
+        allow_bad: go on where more than 5 % of the images cannot be read.
+        track: write TensorBoard events into the run folder; needs the extra `track`.
         quiet: print nothing.
 
     Raises:
         UsageError: the request is wrong, or `out` holds another run.
         DataError: there is no usable data.
         CheckpointError: the run has checkpoints and none is whole.
-        ResourceError: another process trains in the run, or it cannot be written to.
+        ResourceError: memory or disk is too small, another process trains in the run, or it cannot be written to.
         DivergedError: a loss stopped being finite.
         Interrupted: Ctrl-C or SIGTERM; the state is saved and the same call goes on.
     """
-    if problems := _call_problems(overrides, size, seed, save_every):
+    if problems := _call_problems(overrides, size, seed, {"save_every": save_every, "keep_every": keep_every}, fit):
         raise UsageError(problems)
-    request = Request(recipe, tuple(overrides), size, channels)
-    if images is None and minutes is None:
-        minutes = DEFAULT_MINUTES
-    display = Display(quiet)
+    request = Request(recipe, tuple(overrides), size, channels, conditional, fit)
+    display, options = Display(quiet), Options(keep_every, track)
     try:
-        return _train(data, request, Budget(images, minutes), seed, out, device, save_every, display)
+        return _train(
+            data, request, Budget.of(images, minutes), seed, out, device, save_every, display, options, allow_bad
+        )
     finally:
         display.close()
 
 
-def _call_problems(overrides: Any, size: Any, seed: Any, save_every: Any) -> list[str]:
+def _call_problems(overrides: Any, size: Any, seed: Any, counts: dict[str, Any], fit: Any) -> list[str]:
     """Return what a Python caller got wrong; the command line has checked its texts before."""
     problems = []
     if isinstance(overrides, str):
@@ -86,8 +101,11 @@ def _call_problems(overrides: Any, size: Any, seed: Any, save_every: Any) -> lis
         problems.append(f"size={size!r}: give (height, width) in pixels, such as (32, 32)")
     if not isinstance(seed, int) or not 0 <= seed < 2**63:
         problems.append(f"seed={seed!r}: must be a whole number from 0 to 2^63 - 1")
-    if save_every is not None and not _is_count(save_every):
-        problems.append(f"save_every={save_every!r}: must be a whole number above 0")
+    for name, value in counts.items():
+        if value is not None and not _is_count(value):
+            problems.append(f"{name}={value!r}: must be a whole number above 0")
+    if fit not in get_args(Fit):
+        problems.append(f"fit={fit!r}: must be one of {', '.join(get_args(Fit))}")
     return problems
 
 
@@ -96,7 +114,14 @@ def _is_count(value: Any) -> bool:
 
 
 def rerun(
-    config_file: Path, out: Path | None, budget: Budget | None = None, device: str = "auto", quiet: bool = False
+    config_file: Path,
+    out: Path | None,
+    budget: Budget | None = None,
+    device: str = "auto",
+    *,
+    options: Options | None = None,
+    allow_bad: bool = False,
+    quiet: bool = False,
 ) -> Run:
     """Run again what a `config.yaml` describes, with its resolved recipe. Raises as `train`.
 
@@ -105,6 +130,8 @@ def rerun(
         out: run folder, or None for the newest of this request.
         budget: instead of the one in the file.
         device: as in `train`.
+        options: of this process.
+        allow_bad: as in `train`.
         quiet: print nothing.
     """
     config = RunConfig.load(config_file)
@@ -112,15 +139,16 @@ def rerun(
     display = Display(quiet)
     try:
         return _train(
-            config.data, config.request, budget, config.seed, out, device, config.save_every, display, config.recipe
-        )
+            config.data, config.request, budget, config.seed, out, device, config.save_every, display,
+            options or Options(), allow_bad, config.recipe,
+        )  # fmt: skip
     finally:
         display.close()
 
 
 def _train(
     data: Any, request: Request, budget: Budget, seed: int, out: str | os.PathLike[str] | None, device_name: str,
-    save_every: int | None, display: Display, recipe: Recipe | None = None,
+    save_every: int | None, display: Display, options: Options, allow_bad: bool, recipe: Recipe | None = None,
 ) -> Run:  # fmt: skip
     if problems := request.problems():
         raise UsageError(problems)
@@ -128,43 +156,76 @@ def _train(
     device = runtime.choose_device(device_name)
     source = open_source(data)
     is_rerun = recipe is not None
-    recipe = recipe or resolve(request, source, device, display)
-    data_set = open_data(source, recipe.size, recipe.channels, on_progress=display.decoding)
+    choice = Choice(recipe, ()) if recipe else resolve(request, source, device, budget, display)
+    recipe = choice.recipe
+    data_set = open_data(
+        source, recipe.size, recipe.channels, on_progress=display.decoding, fit=request.fit, allow_bad=allow_bad
+    )
     _describe_data(data_set, recipe, display)
     data_text = os.fspath(data) if isinstance(data, str | os.PathLike) else source.name
     del source  # the directory of a large zip takes tens of megabytes
     asked = RunConfig(data_text, request, recipe, data_set.fingerprint, seed, budget.images, budget.minutes, save_every)
     folder, stored = find_run(asked, None if out is None else Path(out), is_exact=is_rerun)
     if stored is not None:
-        asked = dataclasses.replace(asked, recipe=stored.recipe)
+        asked = dataclasses.replace(asked, recipe=stored.recipe, micro_batch=stored.micro_batch)
+    elif choice.reasons:
+        display.say("\n".join([f"{request.name} chose:", *(f"  {reason}" for reason in choice.reasons)]))
+    budget = _within_schedule(budget, asked.recipe, display)
     held = lock(folder)
     try:
         # Dropout draws from torch's global generator, which is the caller's again afterwards.
         with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
-            return Session(folder, asked, data_set, budget, device, display).train()
+            asked = _fitted_to_memory(asked, device, display)
+            return Session(folder, asked, data_set, budget, device, display, options).train()
     finally:
         held.release()
 
 
-def resolve(request: Request, source: Source, device: torch.device, display: Display) -> Recipe:
-    """Return the recipe for this data and machine, and say so where the size is not the data's own."""
+def resolve(request: Request, source: Source, device: torch.device, budget: Budget, display: Display) -> Choice:
+    """Return the recipe for this data, machine and budget; say so where the size is not the data's own."""
     facts = facts_of(source, cache_folder())
-    size = request.size or request.default_size(facts.size, facts.one_size)
-    recipe = request.resolve(size, facts.channels, runtime.best_precision(device))
+    choice = request.resolve(facts, runtime.measure_machine(device, request.recipe == AUTO), budget)
+    recipe = choice.recipe
     if recipe.size != facts.size or not facts.one_size:
         theirs = f"all {size_text(facts.size)}" if facts.one_size else f"of mixed sizes around {size_text(facts.size)}"
         display.say(f"images are {theirs}; training at {size_text(recipe.size)} (--size changes it)")
-    return recipe
+    return choice
+
+
+def _within_schedule(budget: Budget, recipe: Recipe, display: Display) -> Budget:
+    """Return the budget, ending where the learning rates reach 0.
+
+    Raises:
+        UsageError: more images are asked for than that.
+    """
+    schedule = recipe.learning_rate_schedule
+    if schedule is None or schedule.final_factor > 0:
+        return budget
+    last = schedule.length_images
+    if budget.images is not None and budget.images > last:
+        raise UsageError(
+            f"--images {budget.images}: the learning rates fall to 0 at {last:,} images, and a rate of 0 trains "
+            f"nothing; --set learning_rate_schedule.length_images={budget.images}, or final_factor above 0"
+        )
+    return dataclasses.replace(budget, images=budget.images or last)
+
+
+def _fitted_to_memory(config: RunConfig, device: torch.device, display: Display) -> RunConfig:
+    """Return the config with the number of images that are computed at once, where a batch does not fit."""
+    fits = choose_micro_batch(config.recipe, OBJECTIVES[config.recipe.objective], device)
+    if fits is None or (config.micro_batch is not None and config.micro_batch <= fits):
+        return config
+    display.say(f"a batch of {config.recipe.batch_size} does not fit into memory: computed {fits} images at a time")
+    return dataclasses.replace(config, micro_batch=fits)
 
 
 def _describe_data(data: DataSet, recipe: Recipe, display: Display) -> None:
-    classes = f", {len(data.class_names)} classes" if data.class_names else ""
     shape = f"{size_text(recipe.size)}, {recipe.channels} channel{'s' if recipe.channels > 1 else ''}"
-    display.say(f"{data.name}: {len(data):,} images{classes}, {shape}, fingerprint {data.fingerprint}")
+    display.say(f"{data.name}: {len(data):,} images, {shape}, fingerprint {data.fingerprint}")
+    if data.labels is not None:
+        display.say(f"  {len(data.class_names)} classes: {class_balance(data.class_names, np.bincount(data.labels))}")
     if data.num_refitted:
-        display.say(
-            f"  {data.num_refitted:,} of them cropped around the middle and resized to {size_text(recipe.size)}"
-        )
+        display.say(f"  {data.num_refitted:,} of them brought to {size_text(recipe.size)}")
     for name, reason in data.skipped[:MOST_SKIPPED_SHOWN]:
         display.say(f"  skipped {name}: {reason}")
     if len(data.skipped) > MOST_SKIPPED_SHOWN:
@@ -173,3 +234,13 @@ def _describe_data(data: DataSet, recipe: Recipe, display: Display) -> None:
         display.say(
             f"  fewer images than one batch of {recipe.batch_size}: each batch shows some of them more than once"
         )
+    if recipe.batch_size == 1 and recipe.has_batch_norm:
+        display.say("  a batch of one image: batch norm of dense layers uses its running averages; --set batch_size=8")
+
+
+def class_balance(names: Sequence[str], counts: Sequence[int]) -> str:
+    """Return "cats 62 %, dogs 38 %": the share of each class, of up to twelve."""
+    total = max(sum(counts), 1)
+    shown = [f"{name} {count / total:.1%}" for name, count in zip(names, counts, strict=False)]
+    more = [f"and {len(shown) - MOST_CLASSES_SHOWN} more"] if len(shown) > MOST_CLASSES_SHOWN else []
+    return ", ".join([*shown[:MOST_CLASSES_SHOWN], *more])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import logging
 import math
 import shlex
@@ -11,18 +12,23 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from gansmith import runtime
+from gansmith.budget import Budget
 from gansmith.checkpoint import clean_up, read_newest, save_checkpoint
 from gansmith.data import DataSet, Order
-from gansmith.errors import DivergedError, Interrupted
-from gansmith.images import save_grid, to_float
+from gansmith.data.order import Indices
+from gansmith.errors import DivergedError, Interrupted, ResourceError
+from gansmith.facts import Classes
+from gansmith.images import POINT_SHAPE, save_grid, save_scatter, to_float
 from gansmith.recipe import Recipe
 from gansmith.restore import restore
-from gansmith.training.adversarial import OBJECTIVES, PREVIEW_COUNT
+from gansmith.training.adversarial import OBJECTIVES, PREVIEW_CLASSES, PREVIEW_COLUMNS, preview_count
 from gansmith.training.folder import CONFIG, RunConfig
 from gansmith.training.log import Display, Metrics, Progress
-from gansmith.training.loop import Budget, Loop
+from gansmith.training.loop import Loop
+from gansmith.training.memory import is_out_of_memory
 from gansmith.training.objective import Objective
 from gansmith.training.state import TrainState
 from gansmith.training.stop import StopSignal
@@ -31,6 +37,19 @@ PREVIEW_SEED = 0
 LONGEST_PREVIEW_AT_STOP = 3.0
 """Seconds that a stop by signal may spend on a last preview, judged by the one before."""
 log = logging.getLogger("gansmith")
+
+
+@dataclass(frozen=True)
+class Options:
+    """What one process does beside training; the run is the same without it.
+
+    Attributes:
+        keep_every: keep the checkpoint at each multiple of so many images for good.
+        track: write TensorBoard events.
+    """
+
+    keep_every: int | None = None
+    track: bool = False
 
 
 @dataclass(frozen=True)
@@ -60,25 +79,54 @@ class Session:
         budget: when to stop.
         device: where to.
         display: who to tell.
+        options: of this process, not of the run.
     """
 
     def __init__(
-        self, folder: Path, config: RunConfig, data: DataSet, budget: Budget, device: torch.device, display: Display
-    ) -> None:
+        self, folder: Path, config: RunConfig, data: DataSet, budget: Budget, device: torch.device, display: Display,
+        options: Options,
+    ) -> None:  # fmt: skip
         self.folder, self.config, self.data = folder, config, data
-        self.budget, self.device, self.display = budget, device, display
+        self.budget, self.device, self.display, self.options = budget, device, display, options
         self.objective: Objective = OBJECTIVES[config.recipe.objective]
         self.metrics = Metrics(folder / "metrics.jsonl")
         self.checkpoints = folder / "checkpoints"
         self.stop = StopSignal()
         self._preview_seconds = math.inf  # not known yet
+        self._failed_save: OSError | ResourceError | None = None
 
     def train(self) -> Run:
-        """Start or go on, until the budget is spent."""
+        """Start or go on, until the budget is spent.
+
+        A batch that does not fit into memory is computed in parts, once tried smaller, unless batch norm forbids it.
+        """
+        try:
+            return self._train()
+        except (torch.OutOfMemoryError, RuntimeError) as error:
+            if not is_out_of_memory(error):
+                raise
+            half = (self.config.micro_batch or self.config.recipe.batch_size) // 2
+            if self.config.recipe.has_batch_norm or half < 1:
+                raise ResourceError(
+                    f"out of memory with a batch of {self.config.recipe.batch_size}; batch norm needs it whole: "
+                    f"--set batch_size={max(half, 1)} and another --out, or a smaller --size"
+                ) from error
+        self.config = dataclasses.replace(self.config, micro_batch=half)
+        if self.device.type == "cuda":
+            torch.cuda.empty_cache()
+        self.display.say(f"out of memory: from the last checkpoint on, batches are computed {half} images at a time")
+        try:
+            return self._train()
+        except (torch.OutOfMemoryError, RuntimeError) as error:
+            if not is_out_of_memory(error):
+                raise
+            raise ResourceError(f"out of memory even with {half} images at a time; take a smaller --size") from error
+
+    def _train(self) -> Run:
         state, seconds = self._open()
         loop = Loop(
             self.objective, state, self.data, self.budget, self._record, lambda spent: self._snapshot(state, spent),
-            self.stop, seconds, self.config.save_every,
+            self.stop, seconds, self.config.save_every, self.options.keep_every,
         )  # fmt: skip
         if loop.is_spent:
             self.display.say(
@@ -90,6 +138,11 @@ class Session:
         with self.stop:
             loop.run()
         self.display.close()
+        if self._failed_save is not None:
+            raise ResourceError(
+                f"{self.folder}: the end of the training could not be saved ({self._failed_save}); make room, then the "
+                "same command goes on from the last checkpoint"
+            )
         if self.stop.received is not None:
             raise Interrupted(
                 f"stopped and saved at {loop.images:,} images in {self.folder}; the same command goes on from there",
@@ -107,6 +160,9 @@ class Session:
         for reason in passed_over:
             log.warning("%s; going on from an earlier checkpoint", reason)
         state = self.objective.initialise(self.config.recipe, self.config.seed, self.device)
+        state.micro_batch = self.config.micro_batch
+        if self.config.recipe.num_classes:
+            state.classes = _classes_of(self.data)
         if checkpoint is None:
             self.metrics.rewind(-1)
             return state, 0.0
@@ -127,13 +183,28 @@ class Session:
             f"{state.device}, seed {state.seed}, for {self.budget}"
         )
         if not (self.folder / "reals.png").exists():
-            places = Order(0, len(self.data), "grid of reals").indices(0, PREVIEW_COUNT)
-            save_grid(to_float(self.data.batch(places).images), self.folder / "reals.png")
+            save_preview(to_float(self.data.batch(self._places_of_reals()).images), self.folder / "reals.png")
         if state.counters["images"] == 0:
             self._show(state)
 
+    def _places_of_reals(self) -> Indices:
+        """Return which images the grid of reals shows: as in the previews, a row of each class where they matter."""
+        order = Order(0, len(self.data), "grid of reals").indices(0, len(self.data))
+        labels = self.data.labels
+        if not self.config.recipe.num_classes or labels is None:
+            return np.resize(order, preview_count(self.config.recipe))
+        rows = [order[labels[order] == label] for label in range(min(len(self.data.class_names), PREVIEW_CLASSES))]
+        return np.concatenate([np.resize(row, PREVIEW_COLUMNS) for row in rows])
+
     def _record(self, progress: Progress) -> None:
-        self.metrics.append(progress.record)
+        try:
+            self.metrics.append(progress.record)
+        except FileNotFoundError as error:
+            raise ResourceError(
+                f"{self.folder}: the run folder was removed while training; what was not copied before is lost"
+            ) from error
+        except OSError as error:
+            log.warning("%s: a line of metrics is lost (%s)", self.metrics.path, error.strerror)
         self.display.training(progress)
 
     def _snapshot(self, state: TrainState, seconds: float) -> None:
@@ -143,21 +214,38 @@ class Session:
             )
         # A stop must not wait for pictures: a large network takes long to settle, and whoever loads it can do that.
         is_settled = self.stop.received is None or self._preview_seconds < LONGEST_PREVIEW_AT_STOP
-        if is_settled:
-            self._show(state)
-        save_checkpoint(state, self.checkpoints, seconds, self.data.fingerprint, is_settled)
+        try:
+            if is_settled:
+                self._show(state)
+            save_checkpoint(
+                state, self.checkpoints, seconds, self.data.fingerprint, is_settled, self.options.keep_every
+            )
+            self._failed_save = None
+        except (OSError, ResourceError) as error:
+            self._failed_save = error
+            log.warning("%s; training goes on, and tries again later", error)
 
     def _show(self, state: TrainState) -> None:
         started = time.perf_counter()
         self.objective.settle(state)
-        self._save_preview(state)
+        samples = self.objective.preview(state, PREVIEW_SEED)
+        save_preview(samples, self.folder / "samples" / f"{state.counters['images']:09d}.png")
         self._preview_seconds = time.perf_counter() - started
 
-    def _save_preview(self, state: TrainState) -> None:
-        samples = self.objective.preview(state, PREVIEW_SEED)
-        path = self.folder / "samples" / f"{state.counters['images']:09d}"
-        if samples.ndim == 4:
-            save_grid(samples, path.with_suffix(".png"))
-        else:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            np.savez(path.with_suffix(".npz"), samples=samples.numpy())
+
+def _classes_of(data: DataSet) -> Classes | None:
+    if data.labels is None:
+        return None
+    counts = np.bincount(data.labels, minlength=len(data.class_names))
+    return Classes(data.class_names, tuple(counts.tolist()))
+
+
+def save_preview(samples: Tensor, path: Path) -> None:
+    """Write a grid of images, eight in a row, a scatter of points, or an array for what is no picture (.npz)."""
+    if samples.ndim == 4 and samples.shape[1:] == POINT_SHAPE:
+        save_scatter(samples, path)
+    elif samples.ndim == 4:
+        save_grid(samples, path, PREVIEW_COLUMNS)
+    else:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        np.savez(path.with_suffix(".npz"), samples=samples.numpy())

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
+from gansmith.facts import Classes
 from gansmith.recipe import Recipe
 
 
@@ -24,6 +25,8 @@ class TrainState:
         optimizers: by name.
         ema: averaged copies of some of `modules`, under the same names, in eval mode.
         counters: `images` (real images shown to D, over all steps and ranks) and `steps`.
+        classes: of the data, where the recipe is conditional.
+        micro_batch: items computed at once where a whole batch does not fit into memory; None: whole batches.
     """
 
     recipe: Recipe
@@ -33,6 +36,8 @@ class TrainState:
     optimizers: dict[str, Optimizer]
     ema: dict[str, nn.Module]
     counters: dict[str, int] = field(default_factory=lambda: {"images": 0, "steps": 0})
+    classes: Classes | None = None
+    micro_batch: int | None = None
 
     def module_tensors(self) -> dict[str, Tensor]:
         """Return every parameter and buffer of `modules` as "name/key"."""

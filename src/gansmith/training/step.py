@@ -22,6 +22,7 @@ from gansmith.ema import ema_decay, update_ema
 from gansmith.losses import LOSSES
 from gansmith.penalties import PENALTIES
 from gansmith.recipe import Recipe
+from gansmith.regularisation import clip_weights, weight_loss
 from gansmith.training.state import TrainState
 
 
@@ -48,33 +49,39 @@ def draw(state: TrainState, phase: str, count: int) -> Draws:
 
 
 def discriminator_step(state: TrainState, real: Batch, draws: Draws, steps_taken: int) -> dict[str, Tensor]:
-    """Descend D's loss on real images and as many fakes; G gets no graph.
+    """Descend D's loss on real images and as many fakes of the same classes; G gets no graph.
 
     Args:
         state: its discriminator and that optimiser are changed.
-        real: images (N, C, H, W) in [-1, 1].
+        real: images (N, C, H, W) in [-1, 1], with labels (N,) where the recipe is conditional.
         draws: N latents, and the generator that penalties draw from.
         steps_taken: discriminator steps before this one; decides whose turn a lazy penalty is.
 
     Returns:
         `loss_d`, `d_accuracy` and each `penalty_*` applied, as 0-d tensors.
     """
-    recipe, labels = state.recipe, real.labels
+    recipe, count = state.recipe, len(real.images)
     generator, discriminator = state.modules["generator"], state.modules["discriminator"]
-    with torch.no_grad(), runtime.autocast(state.device, recipe.precision):
-        fake_images = generator(draws.latents, labels)
-    with runtime.autocast(state.device, recipe.precision):
-        real_logits = discriminator(real.images, labels)
-        fake_logits = discriminator(fake_images, labels)
-    loss = LOSSES[recipe.loss].d(real_logits, fake_logits)
-    penalties = due_penalties(recipe, discriminator, real, fake_images, draws.rng, steps_taken)
-    total = loss + sum(weight * value for weight, value in penalties.values())
-    descend(state, "discriminator", total.mean())
-    return {
-        "loss_d": loss.detach().mean(),
-        "d_accuracy": (real_logits > fake_logits).float().mean(),
-        **{f"penalty_{name}": value.detach().mean() for name, (_, value) in penalties.items()},
-    }
+    measured = []
+    for start, stop in parts_of(count, state.micro_batch):
+        part, latents = real.part(start, stop), draws.latents[start:stop]
+        with torch.no_grad(), runtime.autocast(state.device, recipe.precision):
+            fake_images = generator(latents, part.labels)
+        with runtime.autocast(state.device, recipe.precision):
+            real_logits = discriminator(part.images, part.labels)
+            fake_logits = discriminator(fake_images, part.labels)
+        loss = LOSSES[recipe.loss].d(real_logits, fake_logits)
+        penalties = due_penalties(recipe, discriminator, part, fake_images, draws.rng, steps_taken)
+        total = loss + sum(weight * value for weight, value in penalties.values())
+        collect_gradients(state, "discriminator", total.sum() / count)
+        measured.append({
+            "loss_d": loss.detach().mean(),
+            "d_accuracy": (real_logits > fake_logits).float().mean(),
+            **{f"penalty_{name}": value.detach().mean() for name, (_, value) in penalties.items()},
+        })  # fmt: skip
+    descend(state, "discriminator")
+    clip_weights(discriminator, recipe.regularisation)
+    return mean_of(measured)
 
 
 def due_penalties(
@@ -94,32 +101,59 @@ def generator_step(state: TrainState, real: Batch | None, labels: Tensor | None,
 
     Args:
         state: its generator and that optimiser are changed.
-        real: images to pair the fakes with, for a loss that needs them; their logits are taken without a graph.
+        real: N images to pair the fakes with, for a loss that needs them; their logits are taken without a graph.
         labels: (N,) of the fakes, or None.
         draws: N latents.
 
     Returns:
         `loss_g` as a 0-d tensor.
     """
-    recipe = state.recipe
+    recipe, count = state.recipe, len(draws.latents)
     generator, discriminator = state.modules["generator"], state.modules["discriminator"]
-    with frozen(discriminator), runtime.autocast(state.device, recipe.precision):
-        fake_logits = discriminator(generator(draws.latents, labels), labels)
-        real_logits = fake_logits.detach()
-        if real is not None:
-            with torch.no_grad():
-                real_logits = discriminator(real.images, labels)
-    loss = LOSSES[recipe.loss].g(real_logits, fake_logits).mean()
-    descend(state, "generator", loss)
-    return {"loss_g": loss.detach()}
+    measured = []
+    for start, stop in parts_of(count, state.micro_batch):
+        latents, part_labels = draws.latents[start:stop], None if labels is None else labels[start:stop]
+        with frozen(discriminator), runtime.autocast(state.device, recipe.precision):
+            fake_logits = discriminator(generator(latents, part_labels), part_labels)
+            real_logits = fake_logits.detach()
+            if real is not None:
+                with torch.no_grad():
+                    real_logits = discriminator(real.images[start:stop], part_labels)
+        loss = LOSSES[recipe.loss].g(real_logits, fake_logits)
+        collect_gradients(state, "generator", loss.sum() / count)
+        measured.append({"loss_g": loss.detach().mean()})
+    descend(state, "generator")
+    return mean_of(measured)
 
 
-def descend(state: TrainState, name: str, loss: Tensor) -> None:
-    """Take one optimiser step of `state.modules[name]` down a 0-d loss."""
-    optimizer = state.optimizers[name]
-    optimizer.zero_grad(set_to_none=True)
-    torch.autograd.backward(loss, inputs=[p for group in optimizer.param_groups for p in group["params"]])
+def parts_of(count: int, micro_batch: int | None) -> list[tuple[int, int]]:
+    """Return (start, stop) of the parts that a batch is computed in: one, unless memory asks for more."""
+    size = micro_batch or count
+    return [(start, min(start + size, count)) for start in range(0, count, size)]
+
+
+def collect_gradients(state: TrainState, name: str, loss: Tensor) -> None:
+    """Add the gradients of a 0-d loss to those of the parameters of `state.modules[name]`."""
+    torch.autograd.backward(loss, inputs=parameters_of(state.optimizers[name]))
+
+
+def descend(state: TrainState, name: str) -> None:
+    """Take one optimiser step of `state.modules[name]` down the gradients collected, and forget them."""
+    recipe, optimizer = state.recipe, state.optimizers[name]
+    if (weights := weight_loss(state.modules[name], recipe.regularisation)) is not None:
+        collect_gradients(state, name, weights)
+    if recipe.learning_rate_schedule is not None:
+        settings = recipe.generator_optimizer if name == "generator" else recipe.discriminator_optimizer
+        factor = recipe.learning_rate_schedule.factor(state.counters["images"])
+        for group in optimizer.param_groups:
+            group["lr"] = settings.learning_rate * factor
     optimizer.step()
+    optimizer.zero_grad(set_to_none=True)
+
+
+def parameters_of(optimizer: torch.optim.Optimizer) -> list[nn.Parameter]:
+    """Return what the optimiser changes."""
+    return [parameter for group in optimizer.param_groups for parameter in group["params"]]
 
 
 @contextmanager
@@ -144,5 +178,7 @@ def average(state: TrainState, batch_size: int) -> None:
 
 def mean_of(measured: Sequence[Mapping[str, Tensor]]) -> dict[str, Tensor]:
     """Return the mean of each name over the dictionaries that have it."""
+    if len(measured) == 1:
+        return dict(measured[0])
     names = {name: None for values in measured for name in values}
     return {name: torch.stack([values[name] for values in measured if name in values]).mean() for name in names}

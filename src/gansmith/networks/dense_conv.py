@@ -1,0 +1,73 @@
+"""The dense-conv hybrid: dense layers up to a small map, then convolutions with nearest upsampling; a dense D."""
+
+from __future__ import annotations
+
+import math
+
+from torch import Tensor, nn
+
+from gansmith.layers.blocks import DenseBatchNorm, apply_spectral_norm, dense_stack, initialise_glorot, to_map
+from gansmith.layers.labels import JoinedLatents, Logit
+from gansmith.settings import DenseConvDiscriminator, DenseConvGenerator
+from gansmith.sizes import Size, required_stages
+
+DENSE_FACTORS, BASE_FACTOR, MAP_FACTOR = (4, 8, 16), 4, 2
+"""Times `width`: the dense layers, the base map, every convolution but the last."""
+DISCRIMINATOR_FACTORS = (8, 4, 2)
+
+
+class DenseConvGeneratorNetwork(nn.Module):
+    """Latents -> dense layers -> base map -> convolutions 3x3, the map doubled after each but the last -> images.
+
+    Args:
+        settings: width and latent dimension.
+        size: (height, width) of the images; one that `sizes.stages_of` knows.
+        channels: of the images.
+        num_classes: 0 for none.
+    """
+
+    def __init__(self, settings: DenseConvGenerator, size: Size, channels: int, num_classes: int = 0) -> None:
+        super().__init__()
+        stages, width = required_stages(size), settings.width
+        self.latent_dim = settings.latent_dim
+        self.join = JoinedLatents(settings.latent_dim, num_classes)
+        self.base_shape = (BASE_FACTOR * width, stages.height, stages.width)
+        before = self.join.out_features
+        dense: list[nn.Module] = []
+        for after in (*(factor * width for factor in DENSE_FACTORS), math.prod(self.base_shape)):
+            dense += [nn.Linear(before, after, bias=False), DenseBatchNorm(after), nn.ReLU()]
+            before = after
+        self.dense = nn.Sequential(*dense)
+        before = BASE_FACTOR * width
+        maps: list[nn.Module] = []
+        for after in (*([MAP_FACTOR * width] * stages.num_doublings), width):
+            maps += [nn.Conv2d(before, after, 3, padding=1, bias=False), nn.BatchNorm2d(after), nn.ReLU()]
+            maps.append(nn.UpsamplingNearest2d(scale_factor=2))
+            before = after
+        self.maps = nn.Sequential(*maps[:-1], nn.Conv2d(before, channels, 3, padding=1), nn.Tanh())
+        initialise_glorot(self)
+
+    def forward(self, latents: Tensor, labels: Tensor | None = None) -> Tensor:
+        """Return (N, C, H, W) in [-1, 1] for latents (N, latent_dim) and labels (N,) where there are classes."""
+        images: Tensor = self.maps(to_map(self.dense(self.join(latents, labels)), self.base_shape))
+        return images
+
+
+class DenseConvDiscriminatorNetwork(nn.Module):
+    """Images -> flatten -> dense layers -> one logit each. Arguments as `DenseConvGeneratorNetwork`."""
+
+    def __init__(self, settings: DenseConvDiscriminator, size: Size, channels: int, num_classes: int = 0) -> None:
+        super().__init__()
+        hidden = [factor * settings.width for factor in DISCRIMINATOR_FACTORS]
+        widths = (channels * math.prod(size), *hidden)
+        layers = dense_stack(widths, settings.normalisation, settings.dropout, skip_first_norm=True)
+        self.features = nn.Sequential(nn.Flatten(), *layers)
+        self.logit = Logit(hidden[-1], num_classes)
+        initialise_glorot(self)
+        if settings.normalisation == "spectral":
+            apply_spectral_norm(self)
+
+    def forward(self, images: Tensor, labels: Tensor | None = None) -> Tensor:
+        """Return (N,) float32 logits for images (N, C, H, W) in [-1, 1] and labels (N,) where there are classes."""
+        logits: Tensor = self.logit(self.features(images), labels)
+        return logits

@@ -1,0 +1,153 @@
+"""The default recipe: family, width, batch, rates and precision from what is known of data, machine and budget.
+
+Pure functions of `DataFacts`, `MachineFacts` and `Budget`, without torch. What the rules stand on is in docs/log.md.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from itertools import pairwise
+
+from gansmith.budget import Budget
+from gansmith.facts import DataFacts, MachineFacts
+from gansmith.recipe import Recipe
+from gansmith.recipes.base import dcgan_small, mlp
+from gansmith.settings import Adam, MLPDiscriminator, MLPGenerator
+from gansmith.sizes import Size, required_stages, size_text, stages_of
+
+WIDTHS = (16, 32, 48, 64, 96, 128)
+USUAL_WIDTH = 32
+ENOUGH_UPDATES, FEWEST_UPDATES = 10_000, 1_000
+"""Generator updates that a width above, or at, the usual one must still get within the budget."""
+EFFICIENCY = 0.3
+"""Share of the measured speed of a large convolution that training a small network reaches."""
+GENERATOR_PASSES, DISCRIMINATOR_PASSES = 4, 8
+"""Forward passes that one step of both players costs: a backward pass counts two, or one without weight gradients."""
+BATCH, LARGE_BATCH, LARGE_GFLOPS = 32, 64, 20_000.0
+FEW_IMAGES = 1_000
+SMALLEST_CONVOLUTIONAL_SIDE = 8
+TOY_WIDTHS = (128, 128, 128)
+
+
+@dataclass(frozen=True)
+class Choice:
+    """A recipe and why it is that one.
+
+    Attributes:
+        recipe: the method.
+        reasons: one line for each thing that was chosen.
+    """
+
+    recipe: Recipe
+    reasons: tuple[str, ...]
+
+
+def auto_family(data: DataFacts) -> str:
+    """Return the family that suits the data: "dcgan" for images, "mlp" for points and the smallest images."""
+    is_tiny = data.one_size and max(data.size) < SMALLEST_CONVOLUTIONAL_SIDE and stages_of(data.size) is None
+    return "mlp" if is_tiny else "dcgan"
+
+
+def auto(
+    data: DataFacts, machine: MachineFacts, budget: Budget, size: Size, channels: int, num_classes: int = 0
+) -> Choice:
+    """Chosen for your data, machine and budget; it says what it chose and why.
+
+    Args:
+        data: what the data are.
+        machine: what the machine can do.
+        budget: how long training may take.
+        size: (height, width) to train at; `auto_family` can make it.
+        channels: of the images to train on.
+        num_classes: that the networks are told; 0 for none.
+    """
+    if auto_family(data) == "mlp":
+        return _toy(data, machine, size, channels, num_classes)
+    batch = LARGE_BATCH if machine.gflops >= LARGE_GFLOPS else BATCH
+    width, reason = _choose_width(machine, budget, size, channels, batch)
+    rate = 1e-3 * min(1.0, USUAL_WIDTH / width)
+    base = dcgan_small(size, channels, machine.precision, num_classes)
+    recipe = base.replace(
+        generator=base.generator.model_copy(update={"width": width}),
+        discriminator=base.discriminator.model_copy(update={"width": width}),
+        generator_optimizer=Adam(learning_rate=rate, beta1=0.0),
+        discriminator_optimizer=Adam(learning_rate=2 * rate, beta1=0.0),
+        batch_size=batch,
+    )
+    stages = required_stages(size)
+    base_map = f"{stages.height}x{stages.width}"
+    reasons = [
+        f"a DCGAN: {size_text(size)} is a {base_map} map doubled {stages.num_doublings} times",
+        reason,
+        f"batch {batch}, rates {rate:g} (G) and {2 * rate:g} (D), hinge loss, spectral norm in D: many small, stable "
+        "updates are worth most in a short training",
+        *_shared_reasons(data, machine, num_classes),
+    ]
+    return Choice(recipe, tuple(reasons))
+
+
+def _toy(data: DataFacts, machine: MachineFacts, size: Size, channels: int, num_classes: int) -> Choice:
+    adam = Adam(learning_rate=1e-3, beta1=0.5)
+    recipe = mlp(size, channels, "float32", num_classes).replace(
+        generator=MLPGenerator(latent_dim=16, hidden=TOY_WIDTHS),
+        discriminator=MLPDiscriminator(hidden=TOY_WIDTHS),
+        generator_optimizer=adam,
+        discriminator_optimizer=adam,
+    )
+    reasons = [
+        f"multilayer perceptrons of {len(TOY_WIDTHS)} x {TOY_WIDTHS[0]}: {size_text(size)} is too small to convolve",
+        f"batch {recipe.batch_size}, rates {adam.learning_rate:g}, precision float32: the networks are tiny",
+    ]
+    return Choice(recipe, (*reasons, *_shared_reasons(data, machine, num_classes)[1:]))
+
+
+def _choose_width(machine: MachineFacts, budget: Budget, size: Size, channels: int, batch: int) -> tuple[int, str]:
+    """Return the widest network that is still updated often enough, and why."""
+    updates = {
+        width: budget.num_steps(batch, _step_flops(size, channels, width, batch) / (machine.gflops * 1e9 * EFFICIENCY))
+        for width in WIDTHS
+    }
+    narrow = [width for width in WIDTHS if width <= USUAL_WIDTH and updates[width] >= FEWEST_UPDATES]
+    wide = [width for width in WIDTHS if width > USUAL_WIDTH and updates[width] >= ENOUGH_UPDATES]
+    width = max([*narrow, *wide], default=WIDTHS[0])
+    reason = f"width {width}: about {_rounded(updates[width])} generator updates in {budget} on {machine.device}"
+    wider = [other for other in WIDTHS if other > width]
+    if wider:
+        needed = ENOUGH_UPDATES if wider[0] > USUAL_WIDTH else FEWEST_UPDATES
+        reason += f"; width {wider[0]} would get {_rounded(updates[wider[0]])}, fewer than {needed:,}"
+    return width, reason
+
+
+def _rounded(updates: float) -> str:
+    digits = max(0, len(str(int(updates))) - 2)
+    return f"{int(round(updates, -digits)):,}"
+
+
+def _step_flops(size: Size, channels: int, width: int, batch: int) -> float:
+    """Return the floating-point operations of one step of `dcgan_small` at this width."""
+    recipe = dcgan_small(size, channels)
+    stages = required_stages(size)
+    area = stages.height * stages.width
+    taps = 5 * 5
+    generator_widths = [width * min(2**index, 16) for index in reversed(range(stages.num_doublings + 1))]
+    macs_g = recipe.generator.latent_dim * generator_widths[0] * area
+    macs_g += taps * area * generator_widths[0] * generator_widths[1]  # the stem
+    for index, (before, after) in enumerate(pairwise([*generator_widths[1:], channels])):
+        macs_g += taps * area * 4**index * before * after
+    macs_d = 0
+    discriminator_widths = [channels, *(width * min(2**index, 16) for index in range(stages.num_doublings))]
+    for index, (before, after) in enumerate(pairwise(discriminator_widths)):
+        macs_d += taps * area * 4 ** (stages.num_doublings - 1 - index) * before * after
+    return 2.0 * batch * (GENERATOR_PASSES * macs_g + DISCRIMINATOR_PASSES * macs_d)
+
+
+def _shared_reasons(data: DataFacts, machine: MachineFacts, num_classes: int) -> list[str]:
+    reason = "the machine computes it in hardware" if machine.precision == "bfloat16" else "the best of this machine"
+    reasons = [f"precision {machine.precision}: {reason}"]
+    if num_classes:
+        reasons.append(f"conditional: the networks are told which of {num_classes} classes")
+    elif data.num_classes > 1:
+        reasons.append(f"unconditional: there are {data.num_classes} classes; --conditional would tell the networks")
+    if data.num_images < FEW_IMAGES:
+        reasons.append(f"only {data.num_images} images: expect samples close to them, and more images to help most")
+    return reasons

@@ -1,0 +1,127 @@
+"""Whether a batch fits into memory: estimated before training by watching what a small step keeps for its gradients.
+
+Where it does not fit, the batch is computed in parts (`TrainState.micro_batch`), unless batch norm forbids it.
+"""
+
+from __future__ import annotations
+
+import weakref
+
+import torch
+from torch import Tensor
+
+from gansmith import runtime
+from gansmith.build import num_parameters
+from gansmith.errors import ResourceError
+from gansmith.recipe import Recipe
+from gansmith.training.estimate import random_batches, with_batch
+from gansmith.training.objective import Objective
+
+SMALL_BATCHES = (2, 4)
+OVERHEAD = 1.6
+"""Memory that a step takes / what it keeps for its gradients: temporary results, fragmentation, workspaces."""
+SLACK = 150 * 2**20
+USABLE_SHARE = 0.9
+BYTES = 4
+
+
+class SavedTensors:
+    """While entered, counts the bytes that autograd keeps alive.
+
+    Attributes:
+        peak: the most at once.
+    """
+
+    def __init__(self) -> None:
+        self.peak = self._now = 0
+        self._uses: dict[int, int] = {}
+        self._hooks = torch.autograd.graph.saved_tensors_hooks(self._pack, lambda kept: kept.tensor)
+
+    def __enter__(self) -> SavedTensors:
+        """Begin to count."""
+        self._hooks.__enter__()
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        """Stop counting."""
+        self._hooks.__exit__(*error)
+
+    def _pack(self, tensor: Tensor) -> _Kept:
+        kept = _Kept(tensor)
+        storage = tensor.untyped_storage()
+        key, size = storage.data_ptr(), storage.nbytes()
+        self._uses[key] = self._uses.get(key, 0) + 1
+        if self._uses[key] == 1:
+            self._now += size
+            self.peak = max(self.peak, self._now)
+        weakref.finalize(kept, self._forget, key, size)
+        return kept
+
+    def _forget(self, key: int, size: int) -> None:
+        self._uses[key] -= 1
+        if self._uses[key] == 0:
+            self._now -= size
+
+
+class _Kept:
+    """A saved tensor that can be watched going away."""
+
+    def __init__(self, tensor: Tensor) -> None:
+        self.tensor = tensor
+
+
+def step_bytes(recipe: Recipe, objective: Objective) -> tuple[float, float]:
+    """Return (bytes that do not depend on the batch, bytes for each image of it) that training takes.
+
+    Args:
+        recipe: whose batch size does not matter.
+        objective: of the recipe.
+    """
+    cpu, peaks = torch.device("cpu"), []
+    for batch in SMALL_BATCHES:
+        small = with_batch(recipe, batch)
+        state = objective.initialise(small, 0, cpu)
+        batches = random_batches(objective, small, cpu)
+        with SavedTensors() as saved:
+            objective.step(state, batches)
+        peaks.append(saved.peak)
+    per_image = (peaks[1] - peaks[0]) / (SMALL_BATCHES[1] - SMALL_BATCHES[0])
+    trained = sum(num_parameters(module) for module in state.modules.values())
+    averaged = sum(num_parameters(module) for module in state.ema.values())
+    optimizer_values = sum(tensor.numel() for tensor in state.optimizer_tensors().values())
+    fixed = BYTES * (2 * trained + averaged + optimizer_values) + SLACK
+    items = sum(batch.images.numel() for batch in batches.values()) / SMALL_BATCHES[1]
+    return fixed, OVERHEAD * per_image + BYTES * items
+
+
+def choose_micro_batch(recipe: Recipe, objective: Objective, device: torch.device) -> int | None:
+    """Return how many images to compute at once, or None where the whole batch fits into memory.
+
+    Raises:
+        ResourceError: it does not fit and cannot be computed in parts, or not even one image fits; with what does.
+    """
+    free = runtime.available_memory(device) * USABLE_SHARE
+    fixed, per_image = step_bytes(recipe, objective)
+    batch = recipe.batch_size
+    if fixed + per_image * batch <= free:
+        return None
+    fits = int((free - fixed) / per_image)
+    needed = f"a batch of {batch} needs about {_gigabytes(fixed + per_image * batch)}, {_gigabytes(free)} are free"
+    if fits < 1:
+        raise ResourceError(f"{needed}, too little for one image; take a smaller --size or a narrower network")
+    if recipe.has_batch_norm:
+        raise ResourceError(f"{needed}; batch norm needs the batch whole: --set batch_size={_power_of_two(fits)} fits")
+    return _power_of_two(fits)
+
+
+def _power_of_two(number: int) -> int:
+    return 1 << (number.bit_length() - 1)
+
+
+def _gigabytes(size: float) -> str:
+    return f"{max(size, 0) / 1e9:,.1f} GB"
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Return whether torch could not get memory, on a GPU or on the CPU."""
+    return isinstance(error, torch.OutOfMemoryError) or "can't allocate memory" in str(error)
