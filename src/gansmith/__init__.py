@@ -19,7 +19,7 @@ from gansmith.version import __version__
 if TYPE_CHECKING:
     from gansmith import recipes
     from gansmith.classifiers import Classifier, load_classifier, save_classifier
-    from gansmith.data import open_data
+    from gansmith.data import Survey, open_data, survey
     from gansmith.errors import GansmithError
     from gansmith.images import save_animation, save_images
     from gansmith.models import Model, interpolate, load, sample, save_pretrained
@@ -34,6 +34,7 @@ _HOMES = {
     "Model": "gansmith.models",
     "Recipe": "gansmith.recipe",
     "Run": "gansmith.training.session",
+    "Survey": "gansmith.data",
     "interpolate": "gansmith.models",
     "load": "gansmith.models",
     "load_classifier": "gansmith.classifiers",
@@ -43,14 +44,15 @@ _HOMES = {
     "save_classifier": "gansmith.classifiers",
     "save_images": "gansmith.images",
     "save_pretrained": "gansmith.models",
+    "survey": "gansmith.data",
     "train": "gansmith.training.run",
     "train_classifier": "gansmith.training.classify",
 }
 
 __all__ = [
-    "Classifier", "GansmithError", "Model", "Recipe", "Run", "__version__", "interpolate", "load", "load_classifier",
-    "open_data", "recipes", "sample", "save_animation", "save_classifier", "save_images", "save_pretrained", "train",
-    "train_classifier",
+    "Classifier", "GansmithError", "Model", "Recipe", "Run", "Survey", "__version__", "interpolate", "load",
+    "load_classifier", "open_data", "recipes", "sample", "save_animation", "save_classifier", "save_images",
+    "save_pretrained", "survey", "train", "train_classifier",
 ]  # fmt: skip
 
 

@@ -89,3 +89,14 @@ def parse_size(text: str) -> Size:
     if len(parts) > 2 or not all(part.isascii() and part.isdigit() and int(part) > 0 for part in parts):
         raise ValueError(f"{text!r} is not a size; write one side (64) or height x width (40x48)")
     return int(parts[0]), int(parts[-1])
+
+
+def parse_channels(text: str) -> int:
+    """Return 1, 3 or 4.
+
+    Raises:
+        ValueError: the text is none of these.
+    """
+    if text not in ("1", "3", "4"):
+        raise ValueError(f"{text!r} is not 1 (grey), 3 (RGB) or 4 (RGBA)")
+    return int(text)

@@ -18,7 +18,7 @@ def facts(data) -> DataFacts:
 
 
 def test_uniform_grey_images_with_classes(image_folder):
-    expected = DataFacts(num_images=24, num_classes=2, size=(16, 16), one_size=True, channels=1)
+    expected = DataFacts(num_images=24, num_classes=2, size=(16, 16), one_size=True, channels=1, class_counts=(12, 12))
     assert facts(image_folder) == expected
 
 
@@ -28,13 +28,22 @@ def test_size_is_height_then_width(tmp_path):
 
 
 def test_digits():
-    assert facts("digits") == DataFacts(1438, 10, (28, 28), True, 1)
+    found = facts("digits")
+    assert (found.num_images, found.num_classes, found.size, found.one_size, found.channels) == (
+        1438,
+        10,
+        (28, 28),
+        True,
+        1,
+    )
+    assert sum(found.class_counts) == 1438
+    assert min(found.class_counts) > 100
 
 
 def test_only_the_train_split_counts(tmp_path):
     write_images(tmp_path / "train" / "cats", 3)
     write_images(tmp_path / "test" / "cats", 5, size=(9, 9))
-    assert facts(tmp_path) == DataFacts(3, 1, (16, 16), True, 1)
+    assert facts(tmp_path) == DataFacts(3, 1, (16, 16), True, 1, (3,))
 
 
 def test_mixed_sizes_give_the_medians(tmp_path):
@@ -100,7 +109,7 @@ def test_empty_folder_is_a_data_error_that_says_what_was_looked_for(tmp_path):
 
 def test_arrays_keep_their_own_number_of_channels():
     assert facts([np.zeros((4, 6, 5), np.uint8)] * 2) == DataFacts(2, 0, (4, 6), True, 5)
-    assert facts([(torch.zeros(3, 4, 6), 1)]) == DataFacts(1, 2, (4, 6), True, 3)
+    assert facts([(torch.zeros(3, 4, 6), 1)]) == DataFacts(1, 2, (4, 6), True, 3, (0, 1))
 
 
 def test_large_source_is_sampled_evenly_from_its_first_to_its_last_image():
@@ -126,4 +135,4 @@ def test_kept_facts_are_read_back_and_are_looked_up_anew_when_the_source_changes
     first = facts_of(open_source(image_folder), cache)
     assert facts_of(open_source(image_folder), cache) == first
     write_images(image_folder / "birds", 2, size=(8, 8))
-    assert facts_of(open_source(image_folder), cache) == DataFacts(26, 3, (16, 16), False, 1)
+    assert facts_of(open_source(image_folder), cache) == DataFacts(26, 3, (16, 16), False, 1, (2, 12, 12))

@@ -15,6 +15,7 @@ import tyro
 
 from gansmith.cli.classify import ACTIONS, ClassifyCommand
 from gansmith.cli.command import Command, unknown_arguments
+from gansmith.cli.data import DataCommand
 from gansmith.cli.interpolate import InterpolateCommand
 from gansmith.cli.recipes import RecipesCommand
 from gansmith.cli.sample import SampleCommand
@@ -22,11 +23,12 @@ from gansmith.cli.show import ShowCommand
 from gansmith.cli.train import TrainCommand
 from gansmith.errors import GansmithError, UsageError, near_matches
 
-COMMANDS = ("train", "sample", "interpolate", "classify", "show", "recipes")
+COMMANDS = ("train", "data", "sample", "interpolate", "classify", "show", "recipes")
 DESCRIPTION = "Train, sample and look into generative adversarial networks. `gansmith COMMAND --help` says more."
 
 AnyCommand = (
     Annotated[TrainCommand, tyro.conf.subcommand("train")]
+    | Annotated[DataCommand, tyro.conf.subcommand("data")]
     | Annotated[SampleCommand, tyro.conf.subcommand("sample")]
     | Annotated[InterpolateCommand, tyro.conf.subcommand("interpolate")]
     | Annotated[ClassifyCommand, tyro.conf.subcommand("classify")]

@@ -1,12 +1,16 @@
 """Real data: sources (folder, zip, embedded digits, Python objects), decoded once, indexed by whole batches.
 
-`open_data` is the way in; `facts_of` looks at a source without decoding it all.
+`open_data` is the way in; `facts_of` looks at a source without decoding it all, `survey` at every image of it.
 """
 
 from gansmith.data.cache import DataSet, open_data
-from gansmith.data.inspection import facts_of
+from gansmith.data.inspection import check_bad, facts_of
 from gansmith.data.order import Batch, Order, TrainingData
 from gansmith.data.sources import Source, open_source
+from gansmith.data.surveying import Survey, survey
 from gansmith.facts import DataFacts
 
-__all__ = ["Batch", "DataFacts", "DataSet", "Order", "Source", "TrainingData", "facts_of", "open_data", "open_source"]
+__all__ = [
+    "Batch", "DataFacts", "DataSet", "Order", "Source", "Survey", "TrainingData", "check_bad", "facts_of", "open_data",
+    "open_source", "survey",
+]  # fmt: skip

@@ -1,17 +1,18 @@
 """Images decoded once into a memory-mapped uint8 array, and read from it by whole batches.
 
-Where: `$GANSMITH_CACHE`, or `~/.cache/gansmith`. A folder per (source, split, size, channels); deleting it is safe.
+Where: `$GANSMITH_CACHE`, or `~/.cache/gansmith`. A folder per (source, split, size, channels, fit); deleting it is
+safe, and one that is found damaged is decoded again.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
+import logging
 import os
 import shutil
 import tempfile
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,22 +21,46 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from gansmith.data.decode import READ_ERRORS, decode
+from gansmith.data.decode import READ_ERRORS, decode, reason_of
+from gansmith.data.inspection import check_bad, empty_class_folders
 from gansmith.data.order import Batch, Indices
-from gansmith.data.sources import Listing, ObjectSource, Source, Split, open_source
-from gansmith.errors import DataError
+from gansmith.data.parallel import in_threads
+from gansmith.data.sources import Listing, Source, Split, open_source
+from gansmith.data.storage import ArrayWriter, check_room, told_as_resources
+from gansmith.errors import DataError, ResourceError
 from gansmith.images import Pixels
-from gansmith.sizes import Size, size_text
+from gansmith.sizes import Fit, Size, size_text
 
-VERSION = 1
+log = logging.getLogger("gansmith")
+VERSION = 2
 """Part of every cache key: raise it when decoding changes what comes out."""
 CHUNK = 256
 ROWS_A_READ = 4096
 LONGEST_NAME = 80
-PARTIAL = ".decoding-"
 """Bytes of a source's name in the name of its cache folder."""
+PARTIAL = ".decoding-"
 Progress = Callable[[int, int], None]
 """Called with (images done, images in all)."""
+
+
+@dataclass(frozen=True)
+class Form:
+    """What images are decoded into.
+
+    Attributes:
+        size: (height, width).
+        channels: their number.
+        fit: how images of another size are made to fit.
+    """
+
+    size: Size
+    channels: int
+    fit: Fit = "crop"
+
+    @property
+    def text(self) -> str:
+        """For cache keys."""
+        return f"{size_text(self.size)}x{self.channels}-{self.fit}"
 
 
 @dataclass(frozen=True)
@@ -49,7 +74,7 @@ class DataSet:
         class_names: by label; empty where there are none.
         fingerprint: 16 hex digits, a hash of the pixels and labels: equal pixels, equal fingerprint.
         skipped: (name, reason) of every image that could not be used.
-        num_refitted: images that had another size and were cropped and resampled.
+        num_refitted: images that had another size and were made to fit.
     """
 
     name: str
@@ -78,7 +103,14 @@ def cache_folder() -> Path:
 
 
 def open_data(
-    data: Any, size: Size, channels: int, split: Split = "train", on_progress: Progress | None = None
+    data: Any,
+    size: Size,
+    channels: int,
+    split: Split = "train",
+    on_progress: Progress | None = None,
+    *,
+    fit: Fit = "crop",
+    allow_bad: bool = False,
 ) -> DataSet:
     """Return a data set at one size, decoding it into the cache unless it is there already.
 
@@ -88,28 +120,60 @@ def open_data(
         channels: 1, 3 or 4 (any number for arrays that have it).
         split: "train" or "test".
         on_progress: called now and then while decoding.
+        fit: how images of another size are made to fit: "crop" (around the middle), "pad" or "stretch".
+        allow_bad: go on however many images cannot be used; else more than 5 % and at least 3 are an error.
 
     Raises:
-        DataError: there is no such data, or no usable image in it.
+        DataError: there is no such data, no usable image in it, or too many that are not.
+        ResourceError: the cache folder has no room or cannot be written to.
     """
     source: Source = data if hasattr(data, "listing") and hasattr(data, "read") else open_source(data)
-    key = f"{source.stamp}-{split}-{size_text(size)}x{channels}-v{VERSION}"
-    folder = cache_folder() / f"{_short(source.name)}-{hashlib.sha256(key.encode()).hexdigest()[:16]}"
-    if source.stamp is not None and (folder / "about.json").exists():
-        return _load(source.name, folder)
-    cache_folder().mkdir(parents=True, exist_ok=True)
-    _remove_left_overs(cache_folder())
-    partial = Path(tempfile.mkdtemp(prefix=f"{PARTIAL}{os.getpid()}-", dir=cache_folder()))
-    try:
-        about = _decode_into(partial, source, split, size, channels, on_progress)
-        if source.stamp is None:
-            described = hashlib.sha256(json.dumps(about).encode()).hexdigest()[:16]
-            folder = cache_folder() / f"{_short(source.name)}-{described}"
-        if not folder.exists():
-            os.rename(partial, folder)
-        return _load(source.name, folder)
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
+    opened = _open(source, split, Form(size, channels, fit), on_progress)
+    if not allow_bad:
+        check_bad(opened.name, opened.skipped, len(opened) + len(opened.skipped))
+    return opened
+
+
+def _open(source: Source, split: Split, form: Form, on_progress: Progress | None) -> DataSet:
+    for empty in empty_class_folders(source, split):
+        log.warning("%s: the folder %s holds no images; it is no class", source.name, empty)
+    folder = None if source.stamp is None else _entry(source, f"{source.stamp}-{split}-{form.text}-v{VERSION}")
+    if folder and folder.exists():
+        if kept := _load(source.name, folder, form):
+            return kept
+        log.warning("%s: damaged; decoding again", folder)
+    decoded = _decode(source, split, form, folder, on_progress)
+    kept = _load(source.name, decoded, form)
+    if kept is None:
+        raise ResourceError(f"{decoded}: what was just decoded cannot be read back; is the disk sound?")
+    return kept
+
+
+def _entry(source: Source, key: str) -> Path:
+    return cache_folder() / f"{_short(source.name)}-{hashlib.sha256(key.encode()).hexdigest()[:16]}"
+
+
+def _decode(source: Source, split: Split, form: Form, folder: Path | None, on_progress: Progress | None) -> Path:
+    """Decode into the cache and return the entry's folder: `folder`, or one named by what came out."""
+    cache = cache_folder()
+    listing = source.listing(split)
+    if not listing.names:
+        raise DataError(f"{source.name}: no images found in its {split} split")
+    num_bytes = len(listing.names) * form.channels * form.size[0] * form.size[1]
+    with told_as_resources(cache, num_bytes):
+        cache.mkdir(parents=True, exist_ok=True)
+        _remove_left_overs(cache)
+        check_room(cache, num_bytes)
+        partial = Path(tempfile.mkdtemp(prefix=f"{PARTIAL}{os.getpid()}-", dir=cache))
+        try:
+            about = _decode_into(partial, source, listing, form, on_progress)
+            folder = folder or _entry(source, json.dumps(about))
+            if _load(source.name, folder, form) is None:
+                shutil.rmtree(folder, ignore_errors=True)
+                os.rename(partial, folder)
+            return folder
+        finally:
+            shutil.rmtree(partial, ignore_errors=True)
 
 
 def _remove_left_overs(folder: Path) -> None:
@@ -134,39 +198,50 @@ def _short(name: str) -> str:
     return os.fsencode(name)[:LONGEST_NAME].decode(errors="ignore")
 
 
-def _load(name: str, folder: Path) -> DataSet:
-    about = json.loads((folder / "about.json").read_text())
-    labels = np.load(folder / "labels.npy") if about["class_names"] else None
-    return DataSet(
-        name=name,
-        images=np.load(folder / "images.npy", mmap_mode="r"),
-        labels=labels,
-        class_names=tuple(about["class_names"]),
-        fingerprint=about["fingerprint"],
-        skipped=tuple((entry, reason) for entry, reason in about["skipped"]),
-        num_refitted=about["num_refitted"],
-    )
+def _load(name: str, folder: Path, form: Form) -> DataSet | None:
+    """Return what an entry of the cache holds, or None if it is not there whole."""
+    try:
+        about = json.loads((folder / "about.json").read_text())
+        class_names = tuple(about["class_names"])
+        images = np.load(folder / "images.npy", mmap_mode="r")
+        labels = np.load(folder / "labels.npy") if class_names else None
+        data = DataSet(
+            name=name,
+            images=images,
+            labels=labels,
+            class_names=class_names,
+            fingerprint=about["fingerprint"],
+            skipped=tuple((entry, reason) for entry, reason in about["skipped"]),
+            num_refitted=about["num_refitted"],
+        )
+    except (OSError, ValueError, LookupError, TypeError, EOFError):
+        return None
+    wanted = (about.get("count"), form.channels, *form.size)
+    is_whole = images.shape == wanted and (labels is None or len(labels) == len(images))
+    return data if is_whole else None
 
 
 def _decode_into(
-    folder: Path, source: Source, split: Split, size: Size, channels: int, on_progress: Progress | None
+    folder: Path, source: Source, listing: Listing, form: Form, on_progress: Progress | None
 ) -> dict[str, Any]:
-    listing = source.listing(split)
-    if not listing.names:
-        raise DataError(f"{source.name}: no images found in its {split} split")
-    shape = (len(listing.names), channels, *size)
-    images: Pixels = np.lib.format.open_memmap(folder / "images.npy", mode="w+", dtype=np.uint8, shape=shape)
-    bad, num_refitted = _fill(images, source, listing, on_progress)
-    if len(bad) == len(listing.names):
-        place, reason = min(bad.items())
-        raise DataError(f"{source.name}: none of its {len(bad)} images can be read; {listing.names[place]}: {reason}")
-    good = np.setdiff1d(np.arange(len(images)), list(bad))
-    if bad:
-        images = _keep_rows(folder, images, good)
+    count = len(listing.names)
+    writer = ArrayWriter(folder / "images.npy", (count, form.channels, *form.size))
+    try:
+        bad, num_refitted = _fill(writer, source, listing, form, on_progress)
+        if len(bad) == count:
+            place, reason = min(bad.items())
+            raise DataError(
+                f"{source.name}: none of its {count:,} images can be read; {listing.names[place]}: {reason}"
+            )
+        good = np.setdiff1d(np.arange(count), list(bad))
+        images = writer.finish(good)
+    finally:
+        writer.close()
     labels = None if listing.labels is None else listing.labels[good]
     if labels is not None:
         np.save(folder / "labels.npy", labels)
     about = {
+        "count": len(images),
         "fingerprint": _fingerprint(images, labels),
         "class_names": list(listing.class_names),
         "skipped": [(listing.names[place], reason) for place, reason in sorted(bad.items())],
@@ -176,48 +251,34 @@ def _decode_into(
     return about
 
 
-def _fill(images: Pixels, source: Source, listing: Listing, on_progress: Progress | None) -> tuple[dict[int, str], int]:
+def _fill(
+    writer: ArrayWriter, source: Source, listing: Listing, form: Form, on_progress: Progress | None
+) -> tuple[dict[int, str], int]:
     """Decode every entry into its row; return the reasons of the bad rows, and how many were refitted."""
-    count, size, channels = len(images), (images.shape[2], images.shape[3]), images.shape[1]
+    count = len(listing.names)
 
     def fill_chunk(start: int) -> tuple[dict[int, str], int, int]:
         bad, num_refitted = {}, 0
         stop = min(start + CHUNK, count)
         for place in range(start, stop):
             try:
-                images[place], refitted = decode(source.read(listing.names[place]), size, channels)
-                num_refitted += refitted
+                pixels, refitted = decode(source.read(listing.names[place]), form.size, form.channels, form.fit)
             except READ_ERRORS as error:
-                bad[place] = str(error) or type(error).__name__
+                bad[place] = reason_of(error)
+                continue
+            writer.put(place, pixels)
+            num_refitted += refitted
         return bad, num_refitted, stop - start
 
     all_bad: dict[int, str] = {}
     refitted_total = done = 0
-    # A user's object need not be safe to index from two threads.
-    workers = 1 if isinstance(source, ObjectSource) else (os.cpu_count() or 1)
-    with ThreadPoolExecutor(workers, "decode") as pool:
-        futures = [pool.submit(fill_chunk, start) for start in range(0, count, CHUNK)]
-        try:
-            for future in as_completed(futures):
-                bad, num_refitted, num_done = future.result()
-                all_bad |= bad
-                refitted_total += num_refitted
-                done += num_done
-                if on_progress:
-                    on_progress(done, count)
-        except BaseException:
-            pool.shutdown(cancel_futures=True)
-            raise
+    for bad, num_refitted, num_done in in_threads(source, fill_chunk, range(0, count, CHUNK)):
+        all_bad |= bad
+        refitted_total += num_refitted
+        done += num_done
+        if on_progress:
+            on_progress(done, count)
     return all_bad, refitted_total
-
-
-def _keep_rows(folder: Path, images: Pixels, rows: NDArray[np.int64]) -> Pixels:
-    shape = (len(rows), *images.shape[1:])
-    kept: Pixels = np.lib.format.open_memmap(folder / "kept.npy", mode="w+", dtype=np.uint8, shape=shape)
-    for start in range(0, len(rows), ROWS_A_READ):
-        kept[start : start + ROWS_A_READ] = images[rows[start : start + ROWS_A_READ]]
-    (folder / "kept.npy").replace(folder / "images.npy")
-    return kept
 
 
 def _fingerprint(images: Pixels, labels: NDArray[np.int64] | None) -> str:

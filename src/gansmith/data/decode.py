@@ -1,40 +1,96 @@
 """One encoded image, Pillow image or array into pixels of the wanted size and channels. Says why when it cannot.
 
-Transparency is laid on white, 16-bit grey is scaled, the EXIF orientation is applied, the first frame is taken;
-an image of another size is cropped to the wanted shape around its middle and resampled (Lanczos).
+The EXIF orientation is applied and the first frame is taken; modes are `conversion.py`, sizes are `fitting.py`.
 """
 
 from __future__ import annotations
 
+import contextlib
 import io
 import struct
+import threading
+import warnings
 import zipfile
 import zlib
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image, UnidentifiedImageError
 
+from gansmith.data.conversion import BadImageError, converter
+from gansmith.data.fitting import converted_and_reduced, draft, fitted
 from gansmith.images import MODES, Pixels
-from gansmith.sizes import Size
+from gansmith.sizes import Fit, Size
 
 FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "GIF", "TIFF")
+DRAFT_FORMATS = ("JPEG", "MPO")
+"""Those that can be decoded at a fraction of their size; MPO is the JPEG of some cameras."""
 MOST_PIXELS = 100_000_000
-GREY_MODES = frozenset({"1", "L", "LA", "La", "I", "I;16", "I;16B", "I;16L", "I;16N", "F"})
-
-
-class BadImageError(ValueError):
-    """An image that cannot be used; the message is the reason, in a few words."""
-
+MOST_BYTES = 160_000_000
+"""Of one image while it is decoded, and of all that are being decoded together."""
+EXIF_ORIENTATION = 0x0112
+UPRIGHT = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT, 3: Image.Transpose.ROTATE_180, 4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE, 6: Image.Transpose.ROTATE_270, 7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}  # fmt: skip
+"""EXIF orientation -> what makes the image upright."""
+SIDES_SWAPPED = (5, 6, 7, 8)
 
 PILLOW_ERRORS = (
     OSError, ValueError, SyntaxError, EOFError, MemoryError, TypeError, LookupError, OverflowError, struct.error,
-    Image.DecompressionBombError,
+    AttributeError, Image.DecompressionBombError,
 )  # fmt: skip
 """What Pillow raises for files that are damaged in one way or another, its metadata included."""
 READ_ERRORS = (BadImageError, OSError, ValueError, RuntimeError, zipfile.BadZipFile, zlib.error)
 """What reading and decoding one bad entry can raise; RuntimeError is an encrypted zip entry."""
+
+
+def reason_of(error: BaseException) -> str:
+    """Return why an image cannot be used, in one line."""
+    if isinstance(error, FileNotFoundError):
+        return "the file is gone"
+    return " ".join(str(error).split()) or type(error).__name__
+
+
+@contextlib.contextmanager
+def quiet_pillow() -> Iterator[None]:
+    """Keep Pillow's own warnings about damaged and large files from the screen: they are counted and named instead."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", module=r"PIL\.")
+        warnings.simplefilter("ignore", Image.DecompressionBombWarning)
+        yield
+
+
+class MemoryGate:
+    """Lets threads go on as long as what they hold together stays within a number of bytes.
+
+    Args:
+        num_bytes: that all may hold together; one that wants more than that alone waits until it is alone.
+    """
+
+    def __init__(self, num_bytes: int) -> None:
+        self._limit, self._held = num_bytes, 0
+        self._changed = threading.Condition()
+
+    @contextlib.contextmanager
+    def hold(self, num_bytes: int) -> Iterator[None]:
+        """Wait for so many bytes and hold them."""
+        num_bytes = min(num_bytes, self._limit)
+        with self._changed:
+            self._changed.wait_for(lambda: self._held + num_bytes <= self._limit)
+            self._held += num_bytes
+        try:
+            yield
+        finally:
+            with self._changed:
+                self._held -= num_bytes
+                self._changed.notify_all()
+
+
+GATE = MemoryGate(MOST_BYTES)
 
 
 def open_image(raw: bytes) -> Image.Image:
@@ -53,52 +109,109 @@ def open_image(raw: bytes) -> Image.Image:
         raise BadImageError(str(error) or type(error).__name__) from error
     if image.width * image.height > MOST_PIXELS:
         raise BadImageError(f"{image.width}x{image.height} pixels are more than {MOST_PIXELS // 1_000_000} million")
+    if image.format not in DRAFT_FORMATS:
+        _check_memory(image)
     return image
 
 
-def decode(raw: Any, size: Size, channels: int) -> tuple[Pixels, bool]:
+def _check_memory(image: Image.Image) -> None:
+    needed = memory_to_decode(image)
+    if needed > MOST_BYTES:
+        shape = f"{image.width}x{image.height}"
+        raise BadImageError(
+            f"{shape} pixels of {image.format} take {needed // 10**6} MB to decode, over {MOST_BYTES // 10**6} MB"
+        )
+
+
+def orientation_of(image: Image.Image) -> int:
+    """Return the EXIF orientation, 1 (upright) to 8.
+
+    Raises:
+        BadImageError: the EXIF data cannot be read.
+    """
+    try:
+        orientation = image.getexif().get(EXIF_ORIENTATION)
+    except PILLOW_ERRORS as error:
+        raise BadImageError(f"its EXIF data cannot be read ({error})") from error
+    return orientation if orientation in UPRIGHT else 1
+
+
+def shown_size(image: Image.Image) -> Size:
+    """Return the (height, width) of an image once it is turned upright."""
+    return _turned((image.height, image.width), orientation_of(image))
+
+
+def decode(raw: Any, size: Size, channels: int, fit: Fit = "crop") -> tuple[Pixels, bool]:
     """Return (C, H, W) uint8 pixels, and whether the image had another size and was refitted.
 
     Args:
         raw: what a source's `read` returned: encoded bytes, a Pillow image, an array or a tensor.
         size: wanted (height, width).
         channels: wanted number; images have 1 (grey), 3 (RGB) or 4 (RGBA), arrays may have any.
+        fit: how an image of another size is made to fit.
 
     Raises:
         BadImageError: with the reason.
     """
     if isinstance(raw, bytes):
-        raw = open_image(raw)
-    if not isinstance(raw, Image.Image):
-        return _from_array(array_of(raw), size, channels)
+        return decode_file(open_image(raw), size, channels, fit)
+    if isinstance(raw, Image.Image):
+        return _decode_image(raw, size, channels, fit)
+    return _from_array(array_of(raw), size, channels, fit)
+
+
+def decode_file(image: Image.Image, size: Size, channels: int, fit: Fit = "crop") -> tuple[Pixels, bool]:
+    """Return what `decode` does for an image that `open_image` opened; it may be decoded at a fraction of its size.
+
+    Raises:
+        BadImageError: with the reason.
+    """
+    header = image.height, image.width
+    if image.format in DRAFT_FORMATS:
+        draft(image, _turned(size, orientation_of(image)), fit)
+        _check_memory(image)
+    return _decode_image(image, size, channels, fit, header)
+
+
+def _decode_image(
+    image: Image.Image, size: Size, channels: int, fit: Fit, header: Size | None = None
+) -> tuple[Pixels, bool]:
     if channels not in MODES:
         raise BadImageError(f"an image file has 1, 3 or 4 channels, not {channels}")
+    header = header or (image.height, image.width)
     try:
-        image = _converted(ImageOps.exif_transpose(raw), MODES[channels])
-        refitted = (image.height, image.width) != size
-        if refitted:
-            image = ImageOps.fit(image, (size[1], size[0]), Image.Resampling.LANCZOS)
+        with GATE.hold(memory_to_decode(image)):
+            orientation = orientation_of(image)  # to find it at its end, a PNG is decoded
+            pixels = np.asarray(_upright(image, orientation, MODES[channels], size, fit))
     except PILLOW_ERRORS as error:
         raise BadImageError(str(error) or type(error).__name__) from error
-    pixels = np.asarray(image)
-    return (pixels[None] if pixels.ndim == 2 else pixels.transpose(2, 0, 1)), refitted
+    return (pixels[None] if pixels.ndim == 2 else pixels.transpose(2, 0, 1)), _turned(header, orientation) != size
 
 
-def _converted(image: Image.Image, mode: str) -> Image.Image:
-    if image.mode == mode and "transparency" not in image.info:
-        return image
-    if image.mode.startswith("I"):
-        values = np.asarray(image).astype(np.float64)
-        image = Image.fromarray(np.round(values.clip(0, 65535) / 257).astype(np.uint8))
-    elif image.mode == "F":
-        values = np.asarray(image)
-        if not np.isfinite(values).all():
-            raise BadImageError("its values are not all finite numbers")
-        image = Image.fromarray(np.round(values.clip(0, 255)).astype(np.uint8))
-    if mode != "RGBA" and (image.mode in ("RGBA", "LA", "La", "PA") or "transparency" in image.info):
-        image = image.convert("RGBA")
-        image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
-    return image.convert(mode)
+def _upright(image: Image.Image, orientation: int, mode: str, size: Size, fit: Fit) -> Image.Image:
+    image.load()
+    image = converted_and_reduced(image, converter(image, mode), mode, _turned(size, orientation), fit)
+    if orientation in UPRIGHT:
+        image = image.transpose(UPRIGHT[orientation])
+    return image if (image.height, image.width) == size else fitted(image, size, fit)
+
+
+def _turned(size: Size, orientation: int) -> Size:
+    return (size[1], size[0]) if orientation in SIDES_SWAPPED else size
+
+
+def memory_to_decode(image: Image.Image) -> int:
+    """Return about how many bytes decoding takes: those of the pixels, and what the format's decoder holds beside."""
+    pixels = image.width * image.height
+    own = 1 if image.mode in ("1", "L", "P") else 2 if image.mode.startswith("I;16") else 4
+    beside = 0
+    if image.format == "WEBP":
+        beside = 12  # two canvases and a copy
+    elif image.format == "TIFF" and image.info.get("compression") != "raw":
+        beside = 8  # a strip may hold the whole image, at 16 bits a channel
+    elif image.format in DRAFT_FORMATS and image.info.get("progressive"):
+        beside = 6  # all coefficients
+    return pixels * (own + beside)
 
 
 def array_of(item: Any) -> NDArray[np.uint8]:
@@ -123,10 +236,10 @@ def array_of(item: Any) -> NDArray[np.uint8]:
     return values if is_tensor else values.transpose(2, 0, 1)
 
 
-def _from_array(pixels: NDArray[np.uint8], size: Size, channels: int) -> tuple[Pixels, bool]:
+def _from_array(pixels: NDArray[np.uint8], size: Size, channels: int, fit: Fit) -> tuple[Pixels, bool]:
     if pixels.shape == (channels, *size):
         return pixels, False
     if pixels.shape[0] in MODES and channels in MODES:
         image = Image.fromarray(pixels[0] if pixels.shape[0] == 1 else np.ascontiguousarray(pixels.transpose(1, 2, 0)))
-        return decode(image, size, channels)
+        return decode(image, size, channels, fit)
     raise BadImageError(f"an array (C, H, W) of {pixels.shape} does not fit ({channels}, {size[0]}, {size[1]})")

@@ -3,21 +3,29 @@
 from __future__ import annotations
 
 import json
+import os
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from statistics import median
 from typing import Any
 
+import numpy as np
 from PIL import Image
 
-from gansmith.data.decode import GREY_MODES, PILLOW_ERRORS, READ_ERRORS, BadImageError, array_of, open_image
-from gansmith.data.sources import Source
+from gansmith.data.conversion import GREY_MODES
+from gansmith.data.decode import READ_ERRORS, array_of, open_image, quiet_pillow, reason_of, shown_size
+from gansmith.data.sources import SPLIT_NAMES, Source, Split
+from gansmith.data.storage import told_as_resources
 from gansmith.errors import DataError
 from gansmith.facts import DataFacts
 from gansmith.sizes import Size
 
 MOST_HEADERS = 256
-EXIF_ORIENTATION, SIDES_SWAPPED = 0x0112, (5, 6, 7, 8)
+VERSION = 2
+"""Part of the name of what is kept: raise it when `DataFacts` changes."""
+LARGEST_KEPT = 100_000
+FEWEST_BAD, LARGEST_BAD_SHARE, MOST_BAD_SHOWN = 3, 0.05, 5
 
 
 def facts_of(source: Source, cache: Path | None = None) -> DataFacts:
@@ -30,17 +38,29 @@ def facts_of(source: Source, cache: Path | None = None) -> DataFacts:
     Raises:
         DataError: there are no images, or none of those looked at can be read.
     """
-    kept = cache / f"{source.stamp[:16]}.json" if cache and source.stamp else None
-    if kept and kept.exists():
-        values = json.loads(kept.read_text())
-        return DataFacts(**{**values, "size": tuple(values["size"])})
-    facts = _look(source)
-    if kept:
-        kept.parent.mkdir(parents=True, exist_ok=True)
-        partial = kept.with_suffix(f".{id(facts)}.tmp")
-        partial.write_text(json.dumps(asdict(facts)))
-        partial.replace(kept)
+    kept = cache / f"{source.stamp[:16]}-{VERSION}.json" if cache and source.stamp else None
+    if kept and (facts := _read_kept(kept)):
+        return facts
+    with quiet_pillow():
+        facts = _look(source)
+    if cache and kept:
+        with told_as_resources(cache, LARGEST_KEPT):
+            cache.mkdir(parents=True, exist_ok=True)
+            partial = kept.with_suffix(f".{os.getpid()}-{id(facts)}.tmp")
+            try:
+                partial.write_text(json.dumps(asdict(facts)))
+                partial.replace(kept)
+            finally:
+                partial.unlink(missing_ok=True)
     return facts
+
+
+def _read_kept(path: Path) -> DataFacts | None:
+    try:
+        values = json.loads(path.read_text())
+        return DataFacts(**{**values, "size": tuple(values["size"]), "class_counts": tuple(values["class_counts"])})
+    except (OSError, ValueError, LookupError, TypeError):  # not there, or damaged: looked up again
+        return None
 
 
 def _look(source: Source) -> DataFacts:
@@ -54,7 +74,7 @@ def _look(source: Source) -> DataFacts:
         try:
             size, channel_count = _header(source.read(listing.names[place]))
         except READ_ERRORS as error:
-            reasons.append(f"{listing.names[place]}: {error}")
+            reasons.append(f"{listing.names[place]}: {reason_of(error)}")
             continue
         sizes.append(size)
         channels.append(channel_count)
@@ -62,21 +82,48 @@ def _look(source: Source) -> DataFacts:
         raise DataError(f"{source.name}: none of {len(places)} images looked at can be read; the first: {reasons[0]}")
     one_size = len(set(sizes)) == 1
     size = sizes[0] if one_size else (round(median(s[0] for s in sizes)), round(median(s[1] for s in sizes)))
-    return DataFacts(count, len(listing.class_names), size, one_size, max(channels))
+    counts = () if listing.labels is None else tuple(np.bincount(listing.labels, minlength=len(listing.class_names)))
+    return DataFacts(
+        count, len(listing.class_names), size, one_size, max(channels), tuple(int(number) for number in counts)
+    )
 
 
 def _header(raw: Any) -> tuple[Size, int]:
     if isinstance(raw, bytes):
         raw = open_image(raw)
     if isinstance(raw, Image.Image):
-        return _shown_size(raw), 1 if raw.mode in GREY_MODES else 3
+        return shown_size(raw), 1 if raw.mode in GREY_MODES else 3
     pixels = array_of(raw)
     return (pixels.shape[1], pixels.shape[2]), pixels.shape[0]
 
 
-def _shown_size(image: Image.Image) -> Size:
-    try:
-        turned = image.getexif().get(EXIF_ORIENTATION) in SIDES_SWAPPED
-    except PILLOW_ERRORS as error:
-        raise BadImageError(f"its EXIF data cannot be read ({error})") from error
-    return (image.width, image.height) if turned else (image.height, image.width)
+def empty_class_folders(source: Source, split: Split = "train") -> tuple[str, ...]:
+    """Return the folders beside a folder's classes that hold no images, and so are none."""
+    root: Path | None = getattr(source, "path", None)
+    if root is None or not root.is_dir():
+        return ()
+    listing = source.listing(split)
+    if not listing.class_names or listing.labels is None or not len(listing.names):
+        return ()
+    parts = listing.names[0].split("/")
+    parent = root.joinpath(*parts[: parts.index(listing.class_names[listing.labels[0]])])
+    known = {*listing.class_names, *SPLIT_NAMES}
+    folders = sorted(entry.name for entry in os.scandir(parent) if entry.is_dir() and not entry.name.startswith("."))
+    return tuple(name for name in folders if name not in known)
+
+
+def check_bad(name: str, skipped: Sequence[tuple[str, str]], count: int) -> None:
+    """Refuse data of which too much is broken: more than 5 % and at least 3 of `count` images.
+
+    Raises:
+        DataError: with the first names and reasons.
+    """
+    if len(skipped) < FEWEST_BAD or len(skipped) <= LARGEST_BAD_SHARE * count:
+        return
+    shown = [f"{entry}: {reason}" for entry, reason in skipped[:MOST_BAD_SHOWN]]
+    more = len(skipped) - len(shown)
+    listed = "; ".join([*shown, f"and {more:,} more"] if more else shown)
+    raise DataError(
+        f"{name}: {len(skipped):,} of its {count:,} images cannot be used ({listed}); mend or remove them, or go on"
+        " without them: --allow-bad"
+    )

@@ -10,7 +10,6 @@ from torch.nn.functional import batch_norm
 
 from gansmith.layers.norm import spectral_norm
 
-
 SLOPE = 0.2
 """Of every LeakyReLU."""
 INITIAL_STD = 0.02

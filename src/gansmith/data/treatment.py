@@ -1,0 +1,68 @@
+"""What decoding does to one image, in words: for the odd ones that a person should know of."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from PIL import Image
+
+from gansmith.data.conversion import GREY_MODES, has_transparency
+from gansmith.data.decode import DRAFT_FORMATS, PILLOW_ERRORS
+from gansmith.data.fitting import scales
+from gansmith.sizes import Fit, Size, size_text
+
+CHANNEL_NAMES = {1: "grey", 3: "RGB", 4: "RGBA"}
+PILLOW_CONVERTS = {"CMYK": "CMYK", "YCbCr": "YCbCr", "LAB": "CIELAB", "HSV": "HSV"}
+NOTABLE_LOSS = 0.5
+"""Share of an image's area that cropping removes, above which it is said."""
+
+
+def of_pixels(image: Image.Image, channels: int) -> list[str]:
+    """Return what is done to the values of an opened image that is not yet decoded."""
+    found = []
+    wanted = CHANNEL_NAMES.get(channels, "")
+    if image.mode in PILLOW_CONVERTS:
+        found.append(f"{PILLOW_CONVERTS[image.mode]}, converted to {wanted}")
+    if image.mode.startswith("I;16") or ";16" in str(getattr(image, "tile", "")):
+        found.append("16-bit, scaled to 8")
+    elif image.mode in ("I", "F"):
+        found.append("32-bit, scaled to 8" if image.mode == "I" else "floating point, scaled to 8 bits")
+    if has_transparency(image) and channels != 4:
+        found.append("transparent, laid on white")
+    if image.format in ("GIF", "WEBP", "PNG", "TIFF") and _has_more_frames(image):
+        found.append("several pages, the first is taken" if image.format == "TIFF" else "animated, first frame taken")
+    if channels > 1 and image.mode in GREY_MODES:
+        found.append(f"grey, made {wanted}")
+    elif channels == 1 and image.mode not in GREY_MODES and image.mode != "P":
+        found.append("colour, made grey")
+    return found
+
+
+def _has_more_frames(image: Any) -> bool:
+    try:
+        return bool(getattr(image, "is_animated", False))
+    except PILLOW_ERRORS:  # the first frame may be whole though a later one is not
+        return True
+
+
+def of_size(shown: Size, size: Size, fit: Fit) -> str:
+    """Return what is done to an image of a size (height, width) to make it `size`; "" where nothing is."""
+    if shown == size:
+        return ""
+    down, across = scales(shown, size, fit)
+    if fit == "pad":
+        done = "resized" if down == size[0] / shown[0] == size[1] / shown[1] else "resized, bars added"
+    elif fit == "stretch":
+        done = "resized" if down == across else "stretched"
+    else:
+        kept = (size[0] / down) * (size[1] / across) / (shown[0] * shown[1])
+        done = "resized" if kept > 1 - 1e-9 else "cropped to the middle and resized"
+        if kept < 1 - NOTABLE_LOSS:
+            done = f"cropped to the middle {kept:.0%} and resized"
+    smaller = ", enlarged" if max(down, across) > 1 else ""
+    return f"{done} to {size_text(size)}{smaller}"
+
+
+def is_jpeg(image: Image.Image) -> bool:
+    """Return whether the image is a JPEG, that of cameras with several pictures included."""
+    return image.format in DRAFT_FORMATS
