@@ -30,9 +30,9 @@ from gansmith.training.classify import open_labelled
 from gansmith.training.log import Metrics
 
 SEED, SAMPLE_SEED = 0, 1
-NUM_SAMPLES, QUICK_SAMPLES = 2000, 200
-MINUTES, QUICK_MINUTES = 4.0, 0.05
-QUICK_CLASSIFIER_STEPS, SURE, FEWEST_SHARE = 200, 0.9, 0.02
+NUM_SAMPLES, MINUTES = 2000, 4.0
+QUICK_SAMPLES, QUICK_MINUTES, QUICK_CLASSIFIER_STEPS = 200, 0.05, 200
+SURE, FEWEST_SHARE = 0.9, 0.02
 NUM_IN_GRID, GRID_COLUMNS = 100, 10
 
 
@@ -92,9 +92,9 @@ BARS = {
 class Row:
     """One line of the table: how a system was trained, and what was measured on its samples.
 
-    `judged` holds, by the names in BARS: the number of classes with at least 2 % of the samples; the share that the
-    classifier is sure of (> 0.9); the mean distance of two samples / of two real images; the share of the most frequent
-    class; the share read as the class asked for; and the accuracy of the classifier itself on the test split.
+    `judged` holds, by the names in BARS: classes with at least 2 % of the samples; share that the classifier is sure of
+    (> 0.9); mean distance of two samples / of two reals; share of the most frequent class; share read as the class that
+    was asked for; accuracy of the classifier on the test split.
     """
 
     system: str
@@ -108,14 +108,14 @@ class Row:
 
     def failures(self) -> list[str]:
         """Return one line for each bar that is not reached."""
-        below = [(BARS[name], number) for name, number in self.judged.items() if not BARS[name].holds(number)]
-        return [f"{self.system}: {bar.title} {number:.4g}, must be {bar}" for bar, number in below]
+        pairs = [(BARS[name], number) for name, number in self.judged.items()]
+        return [f"{self.system}: {bar.title} {x:.4g}, must be {bar}" for bar, x in pairs if not bar.holds(x)]
 
     def text(self) -> str:
         """Return the line."""
         numbers = "".join(f"{self.judged[n]:11.4g}" if n in self.judged else f"{'-':>11}" for n in BARS)
-        updates = f"{self.images_seen:11,}{self.generator_updates:9,}"
-        return f"{self.system:21}{self.size:>7}{self.width:>12}{updates}{numbers}"
+        shape = f"{self.system:21}{self.size:>7}{self.width:>12}"
+        return f"{shape}{self.images_seen:11,}{self.generator_updates:9,}{numbers}"
 
 
 def read_statistics(probabilities: Tensor) -> dict[str, float]:
@@ -161,9 +161,8 @@ class Benchmark:
             if kept.data_fingerprint == self.train.fingerprint:
                 return kept
         steps = QUICK_CLASSIFIER_STEPS if self.quick else None
-        classifier = gansmith.train_classifier(self.train, self.test, steps, SEED)
-        gansmith.save_classifier(classifier, folder)
-        return classifier
+        gansmith.save_classifier(gansmith.train_classifier(self.train, self.test, steps, SEED), folder)
+        return gansmith.load_classifier(folder)
 
     def row(self, system: System) -> Row:
         """Train, or go on, or find it finished; write its grid; return what was measured."""
@@ -176,14 +175,14 @@ class Benchmark:
         names = self.classifier.class_names if system.is_conditional else None
         samples = gansmith.sample(run.folder, self.num_samples, SAMPLE_SEED, classes=names)
         save_grid(samples[:NUM_IN_GRID], self.out / f"{system.name}.png", GRID_COLUMNS)
-        generator = run.recipe.generator.model_dump()
+        generator, metrics = run.recipe.generator.model_dump(), Metrics(run.folder / "metrics.jsonl").read()
         return Row(
             system=system.name,
             recipe_id=run.recipe.id,
             size="x".join(map(str, run.recipe.size)),
             width=str(generator.get("width") or generator["hidden"]),
             images_seen=run.images_seen,
-            generator_updates=Metrics(run.folder / "metrics.jsonl").read()[-1]["steps"],
+            generator_updates=metrics[-1]["steps"],
             minutes=run.seconds / 60,
             judged=self._judged(system, samples),
         )
@@ -192,12 +191,11 @@ class Benchmark:
         if not system.is_judged:
             return {}
         probabilities = self.classifier.probabilities(samples)
+        own = {"accuracy": self.accuracy.share}
         if system.is_conditional:
             asked = torch.arange(len(samples)) % len(self.classifier.class_names)  # as `sample` takes them: in turn
-            judged = {"as_asked": share_as_asked(probabilities, asked)}
-        else:
-            judged = read_statistics(probabilities) | {"spread": mean_distance(samples) / self.real_distance}
-        return {**judged, "accuracy": self.accuracy.share}
+            return {"as_asked": share_as_asked(probabilities, asked), **own}
+        return {**read_statistics(probabilities), "spread": mean_distance(samples) / self.real_distance, **own}
 
     def report(self, rows: list[Row]) -> dict[str, Any]:
         """Return everything as JSON values: what was measured and how."""
@@ -206,9 +204,8 @@ class Benchmark:
             "machine": runtime.machine_facts(runtime.choose_device()),
             "data": {"name": self.train.name, "fingerprint": self.train.fingerprint},
             "minutes": self.minutes,
-            "seed": SEED,
+            "seeds": {"training": SEED, "samples": SAMPLE_SEED},
             "num_samples": self.num_samples,
-            "sample_seed": SAMPLE_SEED,
             "classifier": {"interval_95": self.accuracy.interval, "num_test_images": self.accuracy.num_images},
             "mean_distance_of_reals": self.real_distance,
             "bars": {name: str(bar) for name, bar in BARS.items()},
@@ -227,7 +224,8 @@ def main() -> None:
     parser.add_argument("--quick", action="store_true", help="the embedded digits for some seconds")
     arguments = parser.parse_args()
     systems = [system for system in SYSTEMS if arguments.only is None or system.name in arguments.only]
-    missing = sorted({s.file for s in systems} - {p.name for p in Path(arguments.data or "").glob("*.zip")})
+    needed = {"mnist.zip", *(system.file for system in systems)}  # the classifier's too
+    missing = sorted(file for file in needed if not Path(arguments.data or "", file).exists())
     if missing and not arguments.quick:
         sys.exit(f"no {' and no '.join(missing)} in {arguments.data}: make systems DATA=FOLDER, or --quick")
     minutes = arguments.minutes or (QUICK_MINUTES if arguments.quick else MINUTES)
@@ -237,10 +235,8 @@ def main() -> None:
     except GansmithError as error:
         print(f"systems: {error}", file=sys.stderr)
         sys.exit(error.exit_code)
-    print(
-        f"\n{'':21}{'size':>7}{'width':>12}{'images':>11}{'updates':>9}"
-        + "".join(f"{b.title:>11}" for b in BARS.values())
-    )
+    titles = "".join(f"{bar.title:>11}" for bar in BARS.values())
+    print(f"\n{'':21}{'size':>7}{'width':>12}{'images':>11}{'updates':>9}{titles}")
     print("\n".join(row.text() for row in rows))
     print(f"{'bar':60}" + "".join(f"{bar!s:>11}" for bar in BARS.values()))
     report = benchmark.report(rows)
