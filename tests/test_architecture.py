@@ -14,7 +14,7 @@ LAYERS: list[set[str]] = [
     {"runtime", "images", "layers", "losses", "penalties", "ema", "data"},
     {"networks"},
     {"build"},
-    {"training.state", "training.log", "training.stop", "training.folder", "training.classify"}
+    {"training.state", "training.log", "training.stop", "training.folder", "training.classify", "training.track"}
     | {"checkpoint", "restore", "models", "classifiers", "sampling"},
     {"training.step", "training.objective", "training.adversarial"},
     {"training.loop", "training.session", "training.run", "training.estimate"},
