@@ -10,14 +10,14 @@ import pytest
 ROOT = Path(__file__).parents[1] / "src" / "gansmith"
 LAYERS: list[set[str]] = [
     {"errors", "version"},
-    {"recipe", "sizes", "recipes", "overrides", "request"},
-    {"runtime", "images", "layers", "losses", "penalties", "ema", "data"},
+    {"settings", "recipe", "sizes", "recipes", "overrides", "request", "facts", "budget"},
+    {"runtime", "images", "layers", "losses", "penalties", "regularisation", "ema", "data"},
     {"networks"},
     {"build"},
     {"training.state", "training.log", "training.stop", "training.folder", "training.classify", "training.track"}
     | {"checkpoint", "restore", "models", "classifiers", "sampling"},
     {"training.step", "training.objective", "training.adversarial"},
-    {"training.loop", "training.session", "training.run", "training.estimate"},
+    {"training.loop", "training.session", "training.run"} | {"training.estimate", "training.memory"},
     {"cli", "__init__", "__main__"},
 ]
 TORCH_FREE = 2  # layers below this never import torch

@@ -27,6 +27,6 @@ def weight_loss(module: nn.Module, settings: Regularisation) -> Tensor | None:
 def clip_weights(module: nn.Module, settings: Regularisation) -> None:
     """Clamp every parameter to [-c, c] (Arjovsky et al. 2017, algorithm 1); nothing where clipping is off."""
     if settings.weight_clipping is not None:
-        parameters = list(module.parameters())
+        parameters: list[Tensor] = list(module.parameters())
         torch._foreach_clamp_min_(parameters, -settings.weight_clipping)
         torch._foreach_clamp_max_(parameters, settings.weight_clipping)

@@ -35,7 +35,8 @@ def truncated(latents: Tensor, threshold: float) -> Tensor:
         threshold: above 0; 2 is mild, 0.5 strong.
     """
     low, high = torch.special.ndtr(torch.tensor([-threshold, threshold], dtype=torch.float64)).tolist()
-    return torch.special.ndtri(low + torch.special.ndtr(latents.double()) * (high - low)).float()
+    values: Tensor = torch.special.ndtri(low + torch.special.ndtr(latents.double()) * (high - low))
+    return values.float()
 
 
 def labels_of(seed: int, count: int, classes: Classes) -> Tensor:

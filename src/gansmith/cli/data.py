@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, get_args
 import tyro
 
 from gansmith import sizes
+from gansmith.budget import Budget
 from gansmith.cli.command import Command
 from gansmith.errors import DataError, UsageError, near_matches
 from gansmith.recipes import DEFAULT_RECIPE
@@ -209,7 +210,7 @@ def _speed_line(name: str, found: Survey) -> str:
     runtime.keep_large_allocations()
     device = runtime.choose_device("auto")
     request = Request(name, size=found.form.size, channels=found.form.channels)
-    recipe = request.resolve(found.form.size, found.form.channels, runtime.best_precision(device))
+    recipe = request.resolve(found.facts, runtime.measure_machine(device), Budget.of()).recipe
     tried = estimate(recipe, OBJECTIVES[recipe.objective], device)
     rate = tried.images / tried.seconds
     once = found.num_images["train"] / rate / 60

@@ -16,10 +16,11 @@ from PIL import Image
 from gansmith.data import treatment
 from gansmith.data.cache import CHUNK, Form, Progress
 from gansmith.data.decode import READ_ERRORS, array_of, decode, decode_file, open_image, orientation_of, reason_of
-from gansmith.data.inspection import DataFacts, empty_class_folders, facts_of
+from gansmith.data.inspection import empty_class_folders, facts_of
 from gansmith.data.parallel import in_threads
 from gansmith.data.sources import Listing, Source, Split, open_source
 from gansmith.errors import DataError
+from gansmith.facts import DataFacts
 from gansmith.images import Pixels
 from gansmith.recipes import DEFAULT_RECIPE
 from gansmith.request import Request
@@ -128,7 +129,7 @@ def survey(
     source: Source = data if hasattr(data, "listing") and hasattr(data, "read") else open_source(data)
     facts = facts_of(source)
     request = Request(recipe, size=size, channels=channels)
-    form = Form(size or request.default_size(facts.size, facts.one_size), channels or facts.channels, fit)
+    form = Form(size or request.default_size(facts), channels or facts.channels, fit)
     listings = {split: source.listing(split) for split in SPLITS}
     notes = _Notes(listings, *_contact_places(listings["train"]))
     started = time.perf_counter()

@@ -68,10 +68,10 @@ class Logit(nn.Linear):
         """Return (N,) float32 logits for (N, in_features) features of any float type and labels (N,) int64."""
         with full_precision(features.device):
             features = features.float()
-            logits = super().forward(features).squeeze(1)
-            if self.embedding is None:
-                return logits
-            return logits + (features * self.embedding(required(labels))).sum(1)
+            logits: Tensor = super().forward(features).squeeze(1)
+            if self.embedding is not None:
+                logits = logits + (features * self.embedding(required(labels))).sum(1)
+            return logits
 
 
 class ConditionalBatchNorm2d(nn.Module):

@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from itertools import pairwise
 
-from gansmith.budget import Budget
+from gansmith.budget import DEFAULT_MINUTES, Budget
 from gansmith.facts import DataFacts, MachineFacts
 from gansmith.recipe import Recipe
 from gansmith.recipes.base import dcgan_small, mlp
@@ -17,8 +17,8 @@ from gansmith.sizes import Size, required_stages, size_text, stages_of
 
 WIDTHS = (16, 32, 48, 64, 96, 128)
 USUAL_WIDTH = 32
-ENOUGH_UPDATES, FEWEST_UPDATES = 10_000, 1_000
-"""Generator updates that a width above, or at, the usual one must still get within the budget."""
+ENOUGH_UPDATES, FEWEST_UPDATES = 20_000, 1_000
+"""Generator updates that a width above, or up to, the usual one must get within the budget."""
 EFFICIENCY = 0.3
 """Share of the measured speed of a large convolution that training a small network reaches."""
 GENERATOR_PASSES, DISCRIMINATOR_PASSES = 4, 8
@@ -103,18 +103,23 @@ def _toy(data: DataFacts, machine: MachineFacts, size: Size, channels: int, num_
 
 def _choose_width(machine: MachineFacts, budget: Budget, size: Size, channels: int, batch: int) -> tuple[int, str]:
     """Return the widest network that is still updated often enough, and why."""
-    updates = {
-        width: budget.num_steps(batch, _step_flops(size, channels, width, batch) / (machine.gflops * 1e9 * EFFICIENCY))
-        for width in WIDTHS
-    }
-    narrow = [width for width in WIDTHS if width <= USUAL_WIDTH and updates[width] >= FEWEST_UPDATES]
-    wide = [width for width in WIDTHS if width > USUAL_WIDTH and updates[width] >= ENOUGH_UPDATES]
+    by_time = Budget(minutes=budget.minutes or DEFAULT_MINUTES)
+    horizon = Budget(budget.images, by_time.minutes)
+
+    def updates(width: int, within: Budget) -> float:
+        seconds = _step_flops(size, channels, width, batch) / (machine.gflops * 1e9 * EFFICIENCY)
+        return within.num_steps(batch, seconds)
+
+    narrow = [width for width in WIDTHS if width <= USUAL_WIDTH and updates(width, by_time) >= FEWEST_UPDATES]
+    wide = [width for width in WIDTHS if width > USUAL_WIDTH and updates(width, horizon) >= ENOUGH_UPDATES]
     width = max([*narrow, *wide], default=WIDTHS[0])
-    reason = f"width {width}: about {_rounded(updates[width])} generator updates in {budget} on {machine.device}"
-    wider = [other for other in WIDTHS if other > width]
-    if wider:
+    reason = (
+        f"width {width}: about {_rounded(updates(width, horizon))} generator updates in {horizon} on {machine.device}"
+    )
+    if wider := [other for other in WIDTHS if other > width]:
         needed = ENOUGH_UPDATES if wider[0] > USUAL_WIDTH else FEWEST_UPDATES
-        reason += f"; width {wider[0]} would get {_rounded(updates[wider[0]])}, fewer than {needed:,}"
+        got = _rounded(updates(wider[0], horizon))
+        reason += f"; width {wider[0]} is worth it from {needed:,} on, and would get {got}"
     return width, reason
 
 
@@ -130,11 +135,11 @@ def _step_flops(size: Size, channels: int, width: int, batch: int) -> float:
     area = stages.height * stages.width
     taps = 5 * 5
     generator_widths = [width * min(2**index, 16) for index in reversed(range(stages.num_doublings + 1))]
-    macs_g = recipe.generator.latent_dim * generator_widths[0] * area
+    macs_g: float = recipe.generator.latent_dim * generator_widths[0] * area
     macs_g += taps * area * generator_widths[0] * generator_widths[1]  # the stem
     for index, (before, after) in enumerate(pairwise([*generator_widths[1:], channels])):
         macs_g += taps * area * 4**index * before * after
-    macs_d = 0
+    macs_d = 0.0
     discriminator_widths = [channels, *(width * min(2**index, 16) for index in range(stages.num_doublings))]
     for index, (before, after) in enumerate(pairwise(discriminator_widths)):
         macs_d += taps * area * 4 ** (stages.num_doublings - 1 - index) * before * after

@@ -78,9 +78,10 @@ def step_bytes(recipe: Recipe, objective: Objective) -> tuple[float, float]:
         objective: of the recipe.
     """
     cpu, peaks = torch.device("cpu"), []
+    state = objective.initialise(recipe, 0, cpu)
     for batch in SMALL_BATCHES:
-        small = with_batch(recipe, batch)
-        state = objective.initialise(small, 0, cpu)
+        small = with_batch(recipe, batch).replace(discriminator_steps=1)
+        state.recipe = small
         batches = random_batches(objective, small, cpu)
         with SavedTensors() as saved:
             objective.step(state, batches)

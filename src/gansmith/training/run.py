@@ -223,7 +223,9 @@ def _describe_data(data: DataSet, recipe: Recipe, display: Display) -> None:
     shape = f"{size_text(recipe.size)}, {recipe.channels} channel{'s' if recipe.channels > 1 else ''}"
     display.say(f"{data.name}: {len(data):,} images, {shape}, fingerprint {data.fingerprint}")
     if data.labels is not None:
-        display.say(f"  {len(data.class_names)} classes: {class_balance(data.class_names, np.bincount(data.labels))}")
+        display.say(
+            f"  {len(data.class_names)} classes: {class_balance(data.class_names, np.bincount(data.labels).tolist())}"
+        )
     if data.num_refitted:
         display.say(f"  {data.num_refitted:,} of them brought to {size_text(recipe.size)}")
     for name, reason in data.skipped[:MOST_SKIPPED_SHOWN]:
