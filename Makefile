@@ -3,6 +3,7 @@
 #   make demo        train on real handwritten digits and look at the result (a few minutes)
 #   make test        the default tests
 #   make check       format, lint, strict types, all tests
+#   make systems     train the base systems on MNIST and judge them (DATA=FOLDER with mnist.zip; 40 minutes)
 #
 # Variables: PYTHON=python3.12 picks the interpreter; TORCH_INDEX=URL adds a package index, for example one with CPU-only
 # builds of torch; DATA=FOLDER points `make check` to real data sets.
@@ -15,7 +16,7 @@ PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c const
 	$(if $(TORCH_INDEX),--extra-index-url $(TORCH_INDEX))
 PYTEST := $(BIN)/python -m pytest -n 2 --dist worksteal
 
-.PHONY: demo test check format lint types install benchmark clean
+.PHONY: demo test check format lint types install benchmark systems clean
 
 demo: .venv/installed
 	$(BIN)/python examples/demo.py
@@ -39,6 +40,9 @@ format: .venv/installed-dev
 
 benchmark: .venv/installed
 	$(BIN)/python benchmarks/data.py $(if $(DATA),--data "$(DATA)/mnist.zip")
+
+systems: .venv/installed
+	$(BIN)/python benchmarks/systems.py $(if $(DATA),--data "$(DATA)")
 
 install: .venv/installed-dev
 

@@ -14,8 +14,8 @@ LAYERS: list[set[str]] = [
     {"runtime", "images", "layers", "losses", "penalties", "regularisation", "ema", "data"},
     {"networks"},
     {"build"},
-    {"training.state", "training.log", "training.stop", "training.folder", "training.classify"}
-    | {"checkpoint", "restore", "models", "sampling"},
+    {"training.state", "training.log", "training.stop", "training.folder", "training.classify", "training.track"}
+    | {"checkpoint", "restore", "models", "classifiers", "sampling"},
     {"training.step", "training.objective", "training.adversarial"},
     {"training.loop", "training.session", "training.run"} | {"training.estimate", "training.memory"},
     {"cli", "__init__", "__main__"},

@@ -18,6 +18,7 @@ from gansmith.version import __version__
 
 if TYPE_CHECKING:
     from gansmith import recipes
+    from gansmith.classifiers import Classifier, load_classifier, save_classifier
     from gansmith.data import Survey, open_data, survey
     from gansmith.errors import GansmithError
     from gansmith.images import save_animation, save_images
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
     from gansmith.training.session import Run
 
 _HOMES = {
+    "Classifier": "gansmith.classifiers",
     "GansmithError": "gansmith.errors",
     "Model": "gansmith.models",
     "Recipe": "gansmith.recipe",
@@ -35,9 +37,11 @@ _HOMES = {
     "Survey": "gansmith.data",
     "interpolate": "gansmith.models",
     "load": "gansmith.models",
+    "load_classifier": "gansmith.classifiers",
     "open_data": "gansmith.data",
     "sample": "gansmith.models",
     "save_animation": "gansmith.images",
+    "save_classifier": "gansmith.classifiers",
     "save_images": "gansmith.images",
     "save_pretrained": "gansmith.models",
     "survey": "gansmith.data",
@@ -46,8 +50,9 @@ _HOMES = {
 }
 
 __all__ = [
-    "GansmithError", "Model", "Recipe", "Run", "Survey", "__version__", "interpolate", "load", "open_data", "recipes",
-    "sample", "save_animation", "save_images", "save_pretrained", "survey", "train", "train_classifier",
+    "Classifier", "GansmithError", "Model", "Recipe", "Run", "Survey", "__version__", "interpolate", "load",
+    "load_classifier", "open_data", "recipes", "sample", "save_animation", "save_classifier", "save_images",
+    "save_pretrained", "survey", "train", "train_classifier",
 ]  # fmt: skip
 
 

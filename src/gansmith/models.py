@@ -213,6 +213,8 @@ def save_pretrained(model: Model, path: str | os.PathLike[str]) -> Path:
 def _load_saved(path: Path, device: str) -> Model:
     try:
         config = json.loads((path / "config.json").read_bytes())
+        if config.get("kind") == "classifier":
+            raise CheckpointError(f"{path}: holds a classifier, which makes no images; give a run or a saved generator")
         content = (path / "model.safetensors").read_bytes()
         if config["format"] > FORMAT:
             raise CheckpointError(f"{path}: written by gansmith {config['version']}; upgrade gansmith to read it")
@@ -222,7 +224,7 @@ def _load_saved(path: Path, device: str) -> Model:
         tensors = safetensors.torch.load(content)
         images_seen = int(config["images_seen"])
         classes = _classes_in(config)
-    except (OSError, ValueError, KeyError, TypeError, ValidationError, SafetensorError) as error:
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, ValidationError, SafetensorError) as error:
         raise CheckpointError(f"{path}: not a readable saved model ({error})") from error
     return Model(_filled(recipe, tensors, path / "model.safetensors", device), recipe, images_seen, classes)
 

@@ -238,6 +238,7 @@ for arguments, code in (
     (["--help"], 0), (["train", "--help"], 0), (["--version"], 0), (["trian"], 2), (["sample"], 2),
     (["train", "--images", "0", "--set", "lss=1", "--recipe", "x"], 2), (["train", "--size", "30"], 2),
     (["sample", "x", "--num", "0"], 2), (["show", "nothing"], 2),
+    (["classify", "train", "digits", "--size", "3"], 2), (["classify", "tset"], 2), (["classify", "test", "-h"], 0),
 ):
     assert (exit_code(arguments) or 0) == code, arguments
     assert "torch" not in sys.modules, arguments

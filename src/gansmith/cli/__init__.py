@@ -13,6 +13,7 @@ from typing import Annotated
 
 import tyro
 
+from gansmith.cli.classify import ACTIONS, ClassifyCommand
 from gansmith.cli.command import Command, unknown_arguments
 from gansmith.cli.data import DataCommand
 from gansmith.cli.interpolate import InterpolateCommand
@@ -22,7 +23,7 @@ from gansmith.cli.show import ShowCommand
 from gansmith.cli.train import TrainCommand
 from gansmith.errors import GansmithError, UsageError, near_matches
 
-COMMANDS = ("train", "data", "sample", "interpolate", "show", "recipes")
+COMMANDS = ("train", "data", "sample", "interpolate", "classify", "show", "recipes")
 DESCRIPTION = "Train, sample and look into generative adversarial networks. `gansmith COMMAND --help` says more."
 
 AnyCommand = (
@@ -30,6 +31,7 @@ AnyCommand = (
     | Annotated[DataCommand, tyro.conf.subcommand("data")]
     | Annotated[SampleCommand, tyro.conf.subcommand("sample")]
     | Annotated[InterpolateCommand, tyro.conf.subcommand("interpolate")]
+    | Annotated[ClassifyCommand, tyro.conf.subcommand("classify")]
     | Annotated[ShowCommand, tyro.conf.subcommand("show")]
     | Annotated[RecipesCommand, tyro.conf.subcommand("recipes")]
 )
@@ -77,7 +79,10 @@ def parse(arguments: Sequence[str]) -> tuple[Command, list[str]]:
         raise UsageError(
             f"{first}: there is no such command{near_matches(first, COMMANDS)}; there are {', '.join(COMMANDS)}"
         )
-    command, unknown = tyro.cli(
+    if first == "classify" and len(arguments) > 1 and not (arguments[1].startswith("-") or arguments[1] in ACTIONS):
+        hint = near_matches(arguments[1], ACTIONS)
+        raise UsageError(f"classify {arguments[1]}: there is no such command{hint}; there are {', '.join(ACTIONS)}")
+    chosen, unknown = tyro.cli(
         AnyCommand,
         prog="gansmith",
         description=DESCRIPTION,
@@ -85,6 +90,7 @@ def parse(arguments: Sequence[str]) -> tuple[Command, list[str]]:
         return_unknown_args=True,
         config=(tyro.conf.FlagCreatePairsOff, tyro.conf.UseAppendAction),
     )
+    command: Command = chosen.action if isinstance(chosen, ClassifyCommand) else chosen
     return command, unknown_arguments(command, unknown)
 
 

@@ -12,6 +12,7 @@ import tyro
 from gansmith import sizes
 from gansmith.budget import Budget
 from gansmith.cli.command import Command
+from gansmith.cli.parsing import channel_count, natural, positive
 from gansmith.errors import UsageError
 from gansmith.overrides import parse_count
 from gansmith.recipes import DEFAULT_RECIPE
@@ -113,12 +114,12 @@ class TrainCommand(Command):
 
         values = {
             "images": parsed("images", self.images, parse_count),
-            "minutes": parsed("minutes", self.minutes, _positive),
-            "seed": parsed("seed", "0" if self.seed is None else self.seed, _natural),
+            "minutes": parsed("minutes", self.minutes, positive),
+            "seed": parsed("seed", "0" if self.seed is None else self.seed, natural),
             "save_every": parsed("save-every", self.save_every, parse_count),
             "keep_every": parsed("keep-every", self.keep_every, parse_count),
         }
-        size, channels = parsed("size", self.size, sizes.parse_size), parsed("channels", self.channels, _channels)
+        size, channels = parsed("size", self.size, sizes.parse_size), parsed("channels", self.channels, channel_count)
         fit = parsed("fit", self.fit, sizes.parse_fit)
         recipe = DEFAULT_RECIPE if self.recipe is None else self.recipe
         request = Request(recipe, self.set, size, channels, self.conditional, fit)
@@ -167,25 +168,3 @@ class TrainCommand(Command):
         display.say(f"{request.name} ({recipe.id}) at {shape}, {recipe.loss}, {recipe.precision} on {device}")
         for line in estimate(recipe, OBJECTIVES[recipe.objective], device).lines(budget):
             display.say(line)
-
-
-def _positive(text: str) -> float:
-    try:
-        number = float(text)
-    except ValueError:
-        number = -1.0
-    if not 0 < number < 1e9:
-        raise ValueError(f"{text!r} is not a number above 0")
-    return number
-
-
-def _natural(text: str) -> int:
-    if not text.isascii() or not text.isdigit() or int(text) >= 2**63:
-        raise ValueError(f"{text!r} is not a whole number from 0 to 2^63 - 1")
-    return int(text)
-
-
-def _channels(text: str) -> int:
-    if text not in ("1", "3", "4"):
-        raise ValueError(f"{text!r} is not 1 (grey), 3 (RGB) or 4 (RGBA)")
-    return int(text)

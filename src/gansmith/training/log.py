@@ -121,6 +121,10 @@ class Display:
         """Show how far training is."""
         self._show(progress.share, progress.line(), False)
 
+    def working(self, share: float, text: str) -> None:
+        """Show how far anything else is."""
+        self._show(share, text, False)
+
     def _show(self, share: float, text: str, is_last: bool) -> None:
         if not self._console.is_terminal:
             if is_last or time.monotonic() - self._last_plain >= PLAIN_INTERVAL_SECONDS:
