@@ -26,6 +26,7 @@ from gansmith.training.folder import RunConfig, find_run, lock
 from gansmith.training.log import Display
 from gansmith.training.memory import choose_micro_batch
 from gansmith.training.session import Options, Run, Session
+from gansmith.training.track import require_tensorboard
 
 MOST_SKIPPED_SHOWN, MOST_CLASSES_SHOWN = 5, 12
 
@@ -152,6 +153,8 @@ def _train(
 ) -> Run:  # fmt: skip
     if problems := request.problems():
         raise UsageError(problems)
+    if options.track:
+        require_tensorboard()
     runtime.keep_large_allocations()
     device = runtime.choose_device(device_name)
     source = open_source(data)

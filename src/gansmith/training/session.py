@@ -32,6 +32,7 @@ from gansmith.training.memory import is_out_of_memory
 from gansmith.training.objective import Objective
 from gansmith.training.state import TrainState
 from gansmith.training.stop import StopSignal
+from gansmith.training.track import Tracker
 
 PREVIEW_SEED = 0
 LONGEST_PREVIEW_AT_STOP = 3.0
@@ -93,6 +94,7 @@ class Session:
         self.checkpoints = folder / "checkpoints"
         self.stop = StopSignal()
         self._preview_seconds = math.inf  # not known yet
+        self._tracker: Tracker | None = None
         self._failed_save: OSError | ResourceError | None = None
 
     def train(self) -> Run:
@@ -138,6 +140,8 @@ class Session:
         with self.stop:
             loop.run()
         self.display.close()
+        if self._tracker is not None:
+            self._tracker.close()
         if self._failed_save is not None:
             raise ResourceError(
                 f"{self.folder}: the end of the training could not be saved ({self._failed_save}); make room, then the "
@@ -177,14 +181,16 @@ class Session:
 
     def _begin(self, state: TrainState) -> None:
         self.config.save(self.folder / CONFIG)
-        recipe = state.recipe
+        recipe, images = state.recipe, state.counters["images"]
+        if self.options.track:
+            self._tracker = Tracker(self.folder, recipe, images, self.metrics.read())
         self.display.say(
             f"{self.folder}: {self.config.request.name} ({recipe.id}), {recipe.loss}, {recipe.precision} on "
             f"{state.device}, seed {state.seed}, for {self.budget}"
         )
         if not (self.folder / "reals.png").exists():
             save_preview(to_float(self.data.batch(self._places_of_reals()).images), self.folder / "reals.png")
-        if state.counters["images"] == 0:
+        if images == 0:
             self._show(state)
 
     def _places_of_reals(self) -> Indices:
@@ -205,6 +211,8 @@ class Session:
             ) from error
         except OSError as error:
             log.warning("%s: a line of metrics is lost (%s)", self.metrics.path, error.strerror)
+        if self._tracker is not None:
+            self._tracker.record(progress.record)
         self.display.training(progress)
 
     def _snapshot(self, state: TrainState, seconds: float) -> None:
@@ -229,7 +237,10 @@ class Session:
         started = time.perf_counter()
         self.objective.settle(state)
         samples = self.objective.preview(state, PREVIEW_SEED)
-        save_preview(samples, self.folder / "samples" / f"{state.counters['images']:09d}.png")
+        images = state.counters["images"]
+        path = save_preview(samples, self.folder / "samples" / f"{images:09d}.png")
+        if self._tracker is not None and path.suffix == ".png":
+            self._tracker.picture(path, images)
         self._preview_seconds = time.perf_counter() - started
 
 
@@ -240,12 +251,14 @@ def _classes_of(data: DataSet) -> Classes | None:
     return Classes(data.class_names, tuple(counts.tolist()))
 
 
-def save_preview(samples: Tensor, path: Path) -> None:
-    """Write a grid of images, eight in a row, a scatter of points, or an array for what is no picture (.npz)."""
+def save_preview(samples: Tensor, path: Path) -> Path:
+    """Write a grid of images, eight in a row, a scatter of points, or an array for what is no picture (.npz); return
+    the path.
+    """
     if samples.ndim == 4 and samples.shape[1:] == POINT_SHAPE:
-        save_scatter(samples, path)
-    elif samples.ndim == 4:
-        save_grid(samples, path, PREVIEW_COLUMNS)
-    else:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        np.savez(path.with_suffix(".npz"), samples=samples.numpy())
+        return save_scatter(samples, path)
+    if samples.ndim == 4:
+        return save_grid(samples, path, PREVIEW_COLUMNS)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    np.savez(path.with_suffix(".npz"), samples=samples.numpy())
+    return path.with_suffix(".npz")
