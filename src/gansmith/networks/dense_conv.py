@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import math
+from itertools import pairwise
 
 from torch import Tensor, nn
 
 from gansmith.layers.blocks import DenseBatchNorm, apply_spectral_norm, dense_stack, initialise_glorot, to_map
 from gansmith.layers.labels import JoinedLatents, Logit
+from gansmith.layers.resample import UpsampledConv2d
 from gansmith.settings import DenseConvDiscriminator, DenseConvGenerator
 from gansmith.sizes import Size, required_stages
 
@@ -38,13 +40,12 @@ class DenseConvGeneratorNetwork(nn.Module):
             dense += [nn.Linear(before, after, bias=False), DenseBatchNorm(after), nn.ReLU()]
             before = after
         self.dense = nn.Sequential(*dense)
-        before = BASE_FACTOR * width
-        maps: list[nn.Module] = []
-        for after in (*([MAP_FACTOR * width] * stages.num_doublings), width):
-            maps += [nn.Conv2d(before, after, 3, padding=1, bias=False), nn.BatchNorm2d(after), nn.ReLU()]
-            maps.append(nn.UpsamplingNearest2d(scale_factor=2))
-            before = after
-        self.maps = nn.Sequential(*maps[:-1], nn.Conv2d(before, channels, 3, padding=1), nn.Tanh())
+        hidden = [*([MAP_FACTOR * width] * stages.num_doublings), width]
+        maps: list[nn.Module] = [nn.Conv2d(BASE_FACTOR * width, hidden[0], 3, padding=1, bias=False)]
+        for before, after in pairwise(hidden):
+            maps += [nn.BatchNorm2d(before), nn.ReLU(), UpsampledConv2d(before, after, bias=False)]
+        maps += [nn.BatchNorm2d(width), nn.ReLU(), nn.Conv2d(width, channels, 3, padding=1), nn.Tanh()]
+        self.maps = nn.Sequential(*maps)
         initialise_glorot(self)
 
     def forward(self, latents: Tensor, labels: Tensor | None = None) -> Tensor:

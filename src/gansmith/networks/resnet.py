@@ -14,6 +14,7 @@ from torch.nn.functional import avg_pool2d, interpolate, relu
 
 from gansmith.layers.blocks import apply_spectral_norm, initialise_glorot, to_map
 from gansmith.layers.labels import ConditionalBatchNorm2d, Logit
+from gansmith.layers.resample import UpsampledConv2d
 from gansmith.settings import ResNetDiscriminator, ResNetGenerator
 from gansmith.sizes import Size, required_stages
 
@@ -43,21 +44,17 @@ class UpBlock(nn.Module):
     def __init__(self, before: int, after: int, num_classes: int) -> None:
         super().__init__()
         self.first_norm = ConditionalBatchNorm2d(before, num_classes)
-        self.first = nn.Conv2d(before, after, 3, padding=1)
+        self.first = UpsampledConv2d(before, after)
         self.second_norm = ConditionalBatchNorm2d(after, num_classes)
         self.second = nn.Conv2d(after, after, 3, padding=1)
         self.shortcut = nn.Conv2d(before, after, 1)
 
     def forward(self, maps: Tensor, labels: Tensor | None) -> Tensor:
         """Return (N, after, 2H, 2W) for maps (N, before, H, W)."""
-        inner = self.first(_doubled(relu(self.first_norm(maps, labels))))
+        inner = self.first(relu(self.first_norm(maps, labels)))
         inner = self.second(relu(self.second_norm(inner, labels)))
-        total: Tensor = inner + _doubled(self.shortcut(maps))
+        total: Tensor = inner + interpolate(self.shortcut(maps), scale_factor=2.0, mode="nearest")
         return total
-
-
-def _doubled(maps: Tensor) -> Tensor:
-    return interpolate(maps, scale_factor=2.0, mode="nearest")
 
 
 class DownBlock(nn.Module):
