@@ -32,8 +32,7 @@ from gansmith.training.log import Metrics
 SEED, SAMPLE_SEED = 0, 1
 NUM_SAMPLES, MINUTES = 2000, 4.0
 QUICK_SAMPLES, QUICK_MINUTES, QUICK_CLASSIFIER_STEPS = 200, 0.05, 200
-SURE, FEWEST_SHARE = 0.9, 0.02
-NUM_IN_GRID, GRID_COLUMNS = 100, 10
+SURE, FEWEST_SHARE, NUM_IN_GRID, GRID_COLUMNS = 0.9, 0.02, 100, 10
 
 
 @dataclass(frozen=True)
@@ -145,7 +144,8 @@ class Benchmark:
     def __init__(self, data: Path | None, out: Path, minutes: float, quick: bool) -> None:
         self.data, self.out, self.minutes, self.quick = data, out, minutes, quick
         self.num_samples = QUICK_SAMPLES if quick else NUM_SAMPLES
-        self.train, self.test, _ = open_labelled(self._path("mnist.zip"))
+        splits = open_labelled(self._path("mnist.zip"))
+        self.train, self.test = splits.train, splits.held_out
         places = Order(SEED, len(self.train), "reals").indices(0, self.num_samples)
         self.real_distance = mean_distance(to_float(self.train.batch(places).images))
         self.classifier = self._classifier()

@@ -63,6 +63,7 @@ def test_data_without_a_test_split_holds_a_fifth_out_and_says_so(image_folder: P
          ["5 mistakes", "'0' is not a count", "at least 4x4", "'--pooling'", "'x' is not", "'-1' is not"]),
         (["train", "digits", "--pooling", "maximum"], 2, ["must be max or average"]),
         (["train", "digits", "--out", "full"], 2, ["exists and is not a saved classifier"]),
+        (["train", "digits", "--out", "generator"], 2, ["exists and is not a saved classifier"]),
         (["train", "digits", "--device", "cuda:7"], 2, ["this machine has"]),
         (["train", "nowhere"], 3, ["no such folder or zip"]),
         (["train", "flat"], 3, ["two classes or more"]),
@@ -76,28 +77,30 @@ def test_mistake_gives_its_exit_code_and_leaves_nothing(
 ) -> None:
     write_images(tmp_path / "flat", 6)
     (tmp_path / "full").mkdir()
+    (tmp_path / "generator").mkdir()
+    (tmp_path / "generator" / "config.json").write_text('{"format": 1, "recipe": {}}')
     (tmp_path / "full" / "notes.txt").write_text("hello")
     result = gansmith("classify", *arguments, cwd=tmp_path)
     assert result.returncode == exit_code, result.stderr
     assert "Traceback" not in result.stderr
     assert all(text in result.stderr for text in texts), result.stderr
-    assert {path.name for path in tmp_path.iterdir()} == {"flat", "full"}
+    assert {path.name for path in tmp_path.iterdir()} == {"flat", "full", "generator"}
 
 
 @pytest.mark.slow
 def test_default_training_reads_99_percent_of_held_out_digits() -> None:
-    train, held_out, _ = open_labelled("digits")
-    assert library.train_classifier(train, held_out).accuracy >= 0.99
+    splits = open_labelled("digits")
+    assert library.train_classifier(splits.train, splits.held_out).accuracy >= 0.99
 
 
 @pytest.mark.slow
 @pytest.mark.data
 @pytest.mark.timeout(600)
 def test_default_training_reads_99_percent_of_mnist_within_two_cpu_minutes(real_data: Path) -> None:
-    train, test, is_own = open_labelled(real_data / "mnist.zip")
-    assert is_own
+    splits = open_labelled(real_data / "mnist.zip")
+    assert splits.has_test
     started = time.process_time()
-    judge = library.train_classifier(train, test)
+    judge = library.train_classifier(splits.train, splits.held_out)
     assert judge.accuracy >= 0.992
     # Time of the processor, all threads together: what other processes do does not count.
     assert time.process_time() - started <= 240

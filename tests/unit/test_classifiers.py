@@ -165,20 +165,28 @@ class TestHoldOut:
             hold_out(make_data(4))
 
     def test_source_without_a_test_split_is_divided_and_one_with_is_not(self, image_folder):
-        train, held_out, is_own = open_labelled(image_folder)
-        assert (len(train), len(held_out), is_own) == (20, 4, False)
-        assert train.class_names == ("cats", "dogs")
-        assert [len(split) for split in open_labelled("digits")[:2]] == [1438, 359]
+        splits = open_labelled(image_folder)
+        assert (len(splits.train), len(splits.held_out), splits.has_test) == (20, 4, False)
+        assert splits.train.class_names == ("cats", "dogs")
+        digits = open_labelled("digits")
+        assert (len(digits.train), len(digits.held_out), digits.has_test) == (1438, 359, True)
         assert open_held_out("digits", (28, 28), 1)[1] is True
         only, is_own = open_held_out(image_folder, (16, 16), 1)
-        np.testing.assert_array_equal(only.labels, held_out.labels)
+        np.testing.assert_array_equal(only.labels, splits.held_out.labels)
         assert is_own is False
+
+    def test_image_that_cannot_be_read_is_named(self, image_folder):
+        write_images(image_folder / "cats", 40)
+        (image_folder / "cats" / "broken.png").write_bytes(b"\x89PNG not an image")
+        ((name, reason),) = open_labelled(image_folder).skipped
+        assert name == "cats/broken.png"
+        assert reason
 
     @pytest.mark.parametrize(("size", "expected"), [((4, 40), (4, 40)), ((2, 3), (4, 4)), ((128, 96), (64, 48))])
     def test_size_is_the_data_s_own_between_4_and_64(self, tmp_path, size, expected):
         write_images(tmp_path / "a", 5, size)
         write_images(tmp_path / "b", 5, size, seed=1)
-        train, _, _ = open_labelled(tmp_path)
+        train = open_labelled(tmp_path).train
         assert train.batch(np.array([0])).images.shape == (1, 1, *expected)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -26,7 +27,7 @@ POOLINGS = ("max", "average")
 Split = Literal["train", "test"]
 RUNS = Path("runs")
 SMALLEST_SIDE = 4
-MOST_CLASSES_SHOWN = 20
+MOST_CLASSES_SHOWN, MOST_SKIPPED_SHOWN = 20, 5
 
 
 @dataclass
@@ -89,11 +90,16 @@ class ClassifyTrainCommand(Command):
         from gansmith.training.classify import BATCH, check_splits, open_labelled, shape_of, train_classifier
 
         runtime.choose_device(self.device)
-        train, held_out, is_own_split = open_labelled(self.data, size, channels, display.decoding)
+        splits = open_labelled(self.data, size, channels, display.decoding)
+        train, held_out = splits.train, splits.held_out
         check_splits(train, held_out)
         out = _made(_next_folder(train.name) if self.out is None else self.out)
         steps = None if images is None else -(-images // BATCH)
-        if not is_own_split:
+        for name, reason in splits.skipped[:MOST_SKIPPED_SHOWN]:
+            display.say(f"skipped {name}: {reason}")
+        if len(splits.skipped) > MOST_SKIPPED_SHOWN:
+            display.say(f"and {len(splits.skipped) - MOST_SKIPPED_SHOWN:,} more skipped")
+        if not splits.has_test:
             display.say(f"{train.name} has no test split: every fifth image is held out")
         channels, height, width = shape_of(train)
         shape = f"{sizes.size_text((height, width))}, {channels} channel{'s' if channels > 1 else ''}"
@@ -172,7 +178,13 @@ def _size(text: str) -> sizes.Size:
 
 
 def _may_be_written(out: Path) -> bool:
-    return not out.exists() or (out.is_dir() and ((out / "config.json").exists() or not any(out.iterdir())))
+    """Return whether it is nothing yet, an empty folder, or a saved classifier, which is replaced."""
+    if not out.is_dir():
+        return not out.exists()
+    try:
+        return not any(out.iterdir()) or json.loads((out / "config.json").read_bytes())["kind"] == "classifier"
+    except (OSError, ValueError, LookupError, TypeError):
+        return False
 
 
 def _next_folder(name: str) -> Path:

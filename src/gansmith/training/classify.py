@@ -25,7 +25,7 @@ from gansmith.data.cache import Progress as DecodingProgress
 from gansmith.data.cache import cache_folder
 from gansmith.data.order import Indices
 from gansmith.errors import DataError, UsageError
-from gansmith.images import to_float
+from gansmith.images import POINT_SHAPE, to_float
 from gansmith.networks.classifier import SMALLEST_SIDE, ClassifierNetwork, Pooling
 from gansmith.request import LARGEST_DEFAULT_SIDE
 from gansmith.sizes import Size
@@ -84,6 +84,22 @@ class _Rows:
         return self.data.batch(self.rows[indices])
 
 
+@dataclass(frozen=True)
+class Splits:
+    """What a classifier is trained and tested on.
+
+    Attributes:
+        train, held_out: with the same classes.
+        has_test: whether the source has a test split of its own; otherwise a fixed fifth is held out.
+        skipped: (name, reason) of every image that could not be used.
+    """
+
+    train: LabelledData
+    held_out: LabelledData
+    has_test: bool
+    skipped: tuple[tuple[str, str], ...]
+
+
 def hold_out(data: DataSet) -> tuple[LabelledData, LabelledData]:
     """Return four fifths of a data set to train on, and every fifth image of it to test on; always the same ones.
 
@@ -98,10 +114,8 @@ def hold_out(data: DataSet) -> tuple[LabelledData, LabelledData]:
 
 def open_labelled(
     data: Any, size: Size | None = None, channels: int | None = None, on_progress: DecodingProgress | None = None
-) -> tuple[LabelledData, LabelledData, bool]:
-    """Return what to train a classifier on, what to test it on, and whether the source has a test split of its own.
-
-    Where it has none, a fixed fifth of the train split is held out.
+) -> Splits:
+    """Return what to train a classifier on and what to test it on.
 
     Args:
         data: as for `open_data`.
@@ -110,15 +124,18 @@ def open_labelled(
         on_progress: called now and then while decoding.
 
     Raises:
-        DataError: there is no such data, or no usable image in it.
+        DataError: there is no such data, or no usable image in it, or it holds points of the plane.
     """
     source = open_source(data)
     facts = facts_of(source, cache_folder())
+    if (facts.channels, *facts.size) == POINT_SHAPE:
+        raise DataError(f"{source.name}: holds points of the plane; a classifier reads images")
     size, channels = size or _default_size(facts.size, facts.one_size), channels or facts.channels
     train = open_data(source, size, channels, "train", on_progress)
     if has_test_split(source):
-        return train, open_data(source, size, channels, "test", on_progress), True
-    return *hold_out(train), False
+        test = open_data(source, size, channels, "test", on_progress)
+        return Splits(train, test, True, (*train.skipped, *test.skipped))
+    return Splits(*hold_out(train), False, train.skipped)
 
 
 def open_held_out(
