@@ -16,6 +16,7 @@ from types import ModuleType
 from typing import Any
 
 import numpy as np
+import yaml
 from numpy.typing import NDArray
 
 from gansmith.data.sources.base import Listing, Split, file_stamp, numbered_classes, stamp_of
@@ -28,7 +29,7 @@ NAMED = {
     "cifar100": "uoft-cs/cifar100",
 }
 LABEL_COLUMNS = ("label", "labels", "fine_label")
-REPOSITORY = re.compile(r"[\w.-]+(/[\w.-]+)?")
+REPOSITORY = re.compile(r"\w[\w.-]*(/\w[\w.-]*)?")
 PART = re.compile(r".*-\d{5}-of-\d{5}\.parquet")
 FORM = "hub:owner/name or hub:./folder, then @configuration and #image-column where there are several"
 
@@ -50,9 +51,10 @@ class HubSource:
 
     def __init__(self, spec: str, name: str | None = None) -> None:
         self._where, self._configuration, self._column = _parsed(spec)
-        self._spec = spec if name is None else name
         local = Path(self._where).expanduser()
-        self.folder = local if local.is_dir() else self._download()
+        is_local = local.is_dir()
+        self._spec = name or (spec if is_local else f"hub:{spec}")
+        self.folder = local if is_local else self._download()
         files = _parquet_files(self.folder)
         if not files:
             raise DataError(f"{self.folder}: no parquet files in it; expected the hub's layout, data/train-*.parquet")
@@ -66,12 +68,9 @@ class HubSource:
     def _splits(self) -> dict[str, Any]:
         """The splits by name, images not decoded."""
         datasets = _library("datasets")
-        with self._errors_named():
-            datasets.disable_progress_bars()
+        with self._errors_named(), _no_bars(datasets):
             # As they are: a README may promise more rows than a part of the data set has.
-            return dict(
-                datasets.load_dataset(str(self.folder), self._configuration, verification_mode="no_checks").items()
-            )
+            return dict(datasets.load_dataset(str(self.folder), self._configuration, verification_mode="no_checks"))
 
     @functools.cached_property
     def _image_column(self) -> str:
@@ -195,13 +194,13 @@ class HubSource:
             raise DataError(
                 f"{self._title}: not found on the hub, or it needs an account (`hf auth login`){self._shadowed}"
             ) from error
-        except (errors.HFValidationError, datasets_errors, OSError, ValueError, TypeError) as error:
+        except (datasets_errors, yaml.YAMLError, OSError, ValueError, TypeError, LookupError, RuntimeError) as error:
             text = " ".join(str(_cause_of(error)).split())[:300]
             raise DataError(f"{self._title}: cannot be read ({text}); expected {FORM}") from error
 
     @property
     def _title(self) -> str:
-        return self._where if self._spec == self._where else f"{self._spec} ({self._where})"
+        return self._spec if self._where in self._spec else f"{self._spec} ({self._where})"
 
     @property
     def _shadowed(self) -> str:
@@ -248,6 +247,17 @@ def _cause_of(error: BaseException) -> BaseException:
     while error.__cause__ is not None:
         error = error.__cause__
     return error
+
+
+@contextmanager
+def _no_bars(datasets: ModuleType) -> Iterator[None]:
+    shown = datasets.is_progress_bar_enabled()
+    datasets.disable_progress_bars()
+    try:
+        yield
+    finally:
+        if shown:
+            datasets.enable_progress_bars()
 
 
 def _library(name: str) -> ModuleType:
