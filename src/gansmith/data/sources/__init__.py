@@ -153,6 +153,9 @@ def _file(path: Path) -> Source:
         raise DataError(f"{path}: neither a folder nor a zip, but another archive; unpack it and give the folder")
     if suffix == ".parquet":
         raise DataError(f"{path}: one file of a data set in the hub's layout; give the folder")
+    with path.open("rb") as file:
+        if file.read(1) == b"\x80":  # where every pickle since Python 2.3 begins
+            raise DataError(f"{path}: neither a folder nor a zip, but a Python pickle, which is never opened")
     raise DataError(
         f"{path}: neither a folder nor a zip; put the images into one (IDX, .npz, .npy and CIFAR .bin files work too)"
     )

@@ -251,12 +251,12 @@ def _cause_of(error: BaseException) -> BaseException:
 
 @contextmanager
 def _no_bars(datasets: ModuleType) -> Iterator[None]:
-    shown = datasets.is_progress_bar_enabled()
+    were_hidden = datasets.are_progress_bars_disabled()
     datasets.disable_progress_bars()
     try:
         yield
     finally:
-        if shown:
+        if not were_hidden:
             datasets.enable_progress_bars()
 
 
