@@ -428,7 +428,7 @@ GIANT = struct.pack(">BBBBIII", 0, 0, 8, 3, 2**32 - 1, 2**32 - 1, 2**32 - 1)
             ["129 bytes, but its header (4 x 6 x 5) asks for 136; was it downloaded whole?"],
             id="23-idx-short",
         ),
-        pytest.param(idx(IMAGES + b"\0\0"), ["138 bytes, but its header (4 x 6 x 5) asks for 136"], id="23-idx-trailing"),
+        pytest.param(idx(IMAGES + b"\0\0"), ["138 bytes, but its header (4 x 6 x 5) asks"], id="23-idx-trailing"),
         pytest.param(
             idx(idx_bytes(pixels(4).astype(">f4"), 0x0D)),
             ["values are float32 (0d), expected unsigned bytes (08)"],
@@ -450,7 +450,7 @@ GIANT = struct.pack(">BBBBIII", 0, 0, 8, 3, 2**32 - 1, 2**32 - 1, 2**32 - 1)
             ["train-images-idx3-ubyte and", "4 images but 3 labels"],
             id="23-idx-counts",
         ),
-        pytest.param(idx(IMAGES, IMAGES), ["labels-idx1-ubyte: has 3 dimensions, expected 1"], id="23-idx-labels-are-images"),
+        pytest.param(idx(IMAGES, IMAGES), ["labels-idx1-ubyte: has 3 dimensions, expected 1"], id="23-idx-3d-labels"),
         pytest.param(
             lambda folder: idx(IMAGES, idx_bytes(np.zeros(4, np.uint8)))(folder) / "train-labels-idx1-ubyte",
             ["these are labels; give the images file"],
@@ -459,7 +459,7 @@ GIANT = struct.pack(">BBBBIII", 0, 0, 8, 3, 2**32 - 1, 2**32 - 1, 2**32 - 1)
         pytest.param(only_t10k, ["has t10k-images-idx3-ubyte but no train images"], id="23-idx-no-train"),
         pytest.param(two_sets, ["several IDX files could be the train images", "emnist-digits"], id="23-idx-several"),
         pytest.param(object_npz, ["images holds Python objects", "never opened"], id="23-npz-objects"),
-        pytest.param(object_npy, ["a.npy holds Python objects", "never opened"], id="23-npy-objects"),
+        pytest.param(object_npy, ["a.npy: images holds Python objects", "never opened"], id="23-npy-objects"),
         pytest.param(
             npz(pictures=pixels(4), y=np.zeros(4, int)),
             ["pictures uint8 (4, 6, 5), y int64 (4,)", "images must be called images or x or x_train"],
@@ -467,7 +467,7 @@ GIANT = struct.pack(">BBBBIII", 0, 0, 8, 3, 2**32 - 1, 2**32 - 1, 2**32 - 1)
         ),
         pytest.param(npz(), ["holds no array"], id="23-npz-empty"),
         pytest.param(npz(images=pixels(4), x=pixels(4)), ["images and x could each be the array"], id="23-npz-several"),
-        pytest.param(npz(images=pixels(4).astype(int)), ["int64 (4, 6, 5); expected uint8, or floats"], id="23-npz-int"),
+        pytest.param(npz(images=pixels(4).astype(int)), ["int64 (4, 6, 5); expected uint8"], id="23-npz-int"),
         pytest.param(npz(images=pixels(4)[0]), ["(6, 5); expected (N, H, W)"], id="23-npz-one-image"),
         pytest.param(
             npz(images=pixels(4, (3, 32, 32))), ["move the channels to the end"], id="23-npz-channels-first"
@@ -483,14 +483,14 @@ GIANT = struct.pack(">BBBBIII", 0, 0, 8, 3, 2**32 - 1, 2**32 - 1, 2**32 - 1)
             npz(images=pixels(2), labels=np.array([0, -1])), ["labels go from -1 to 0"], id="23-npz-negative-label"
         ),
         pytest.param(
-            npz(images=pixels(2), labels=np.array([0, 2**40])), ["labels go from 0 to 1099511627776"], id="23-npz-huge-label"
+            npz(images=pixels(2), labels=np.array([0, 2**40])), ["labels go from 0 to 10995"], id="23-npz-huge-label"
         ),
         pytest.param(npz(images=np.full((4, 6, 5), 7.0)), ["float64 values are neither"], id="23-npz-float-range"),
         pytest.param(npz(images=np.asfortranarray(pixels(4))), ["Fortran order"], id="23-npz-fortran"),
         pytest.param(damaged_npz(cut=30), ["not a readable npz", "copied whole?"], id="23-npz-truncated"),
         pytest.param(damaged_npz(flip=True), ["images cannot be read"], id="23-npz-damaged"),
         pytest.param(npy(npy_bytes(pixels(4))[:-1]), ["its header uint8 (4, 6, 5) asks for"], id="23-npy-short"),
-        pytest.param(npy(b"\x93NUMPY\x01\x00"), ["a.npy cannot be read"], id="23-npy-header-cut"),
+        pytest.param(npy(b"\x93NUMPY\x01\x00"), ["a.npy: images cannot be read"], id="23-npy-header-cut"),
         pytest.param(
             npy(npy_bytes(pixels(4)).replace(b"(4, 6, 5), }      ", b"(4, 6, 5000000), }")),
             ["its header uint8 (4, 6, 5000000) asks for 120,000,128"],
@@ -499,8 +499,8 @@ GIANT = struct.pack(">BBBBIII", 0, 0, 8, 3, 2**32 - 1, 2**32 - 1, 2**32 - 1)
         pytest.param(cifar([(1,), (2,)], b"x"), ["6,147 bytes, expected a multiple of 3,073"], id="23-cifar-size"),
         pytest.param(cifar([], name="data_batch_1.bin"), ["0 bytes, expected a multiple"], id="23-cifar-empty"),
         pytest.param(cifar([(1,), (10,)]), ["record 1 has label 10, expected 0 to 9"], id="23-cifar-label"),
-        pytest.param(cifar([(1, 100)], name="train.bin"), ["record 0 has label 100, expected 0 to 99"], id="23-cifar-100-label"),
-        pytest.param(cifar([(1,)], name="test_batch.bin"), ["has no data_batch_1.bin or train.bin"], id="23-cifar-no-train"),
+        pytest.param(cifar([(1, 100)], name="train.bin"), ["label 100, expected 0 to 99"], id="23-cifar-100"),
+        pytest.param(cifar([(1,)], name="test_batch.bin"), ["has no data_batch_1.bin"], id="23-cifar-no-train"),
         pytest.param(short_names, ["1 class names, expected 10"], id="23-cifar-names"),
         pytest.param(
             cifar_pickles("data_batch_1", "batches.meta"),
@@ -602,7 +602,7 @@ def named_beside_a_folder(folder: Path) -> str:
         ),
         pytest.param(
             named_beside_a_folder,
-            ["fashion-mnist (zalando-datasets/fashion_mnist): the hub cannot", "for the folder here write ./fashion-mnist"],
+            ["fashion-mnist (zalando-datasets/fashion_mnist): the hub", "for the folder here write ./fashion-mnist"],
             id="24-offline-name-of-a-folder",
         ),
         pytest.param(lambda _: "hub:./nowhere", ["no such folder, and not a name on the hub"], id="24-no-such-folder"),
@@ -624,7 +624,7 @@ def named_beside_a_folder(folder: Path) -> str:
             id="24-column-is-no-image",
         ),
         pytest.param(
-            parquet({"image": [PNG]}, {"image": "image"}, "test"), ["no train split; its splits are test"], id="24-no-train"
+            parquet({"image": [PNG]}, {"image": "image"}, "test"), ["no train split; its splits are"], id="24-no-train"
         ),
         pytest.param(
             parquet({"image": [PNG] * 2, "label": [0, -1]}, {"image": "image", "label": "class"}),
@@ -637,9 +637,9 @@ def named_beside_a_folder(folder: Path) -> str:
             id="24-negative-label",
         ),
         pytest.param(damaged_parquet, ["cannot be read (", "expected hub:owner/name"], id="24-damaged-parquet"),
-        pytest.param(two_configurations, ["cannot be read (Config name is missing", "small"], id="24-several-configurations"),
+        pytest.param(two_configurations, ["configurations large, small; choose one, such as"], id="24-configurations"),
         pytest.param(
-            lambda folder: f"hub:{two_configurations(folder)}@medium", ["cannot be read (", "medium"], id="24-no-such-configuration"
+            lambda folder: f"hub:{two_configurations(folder)}@medium", ["configurations large"], id="24-configuration"
         ),
         pytest.param(bad_readme, ["cannot be read ("], id="24-bad-readme"),
     ],

@@ -124,6 +124,7 @@ def test_fine_label_goes_before_coarse_label(tmp_path):
 def test_named_set_is_found_in_the_cache_while_offline(tmp_path, monkeypatch):
     snapshot = cache_of_the_hub(NAMED["mnist"])
     (snapshot / "README.md").write_text(README.format(name="mnist"))
+    write_hub(snapshot, pixels(2), [2, 0], "test")
     write_hub(snapshot, pixels(3), [2, 0, 1]).joinpath("data").rename(snapshot / "mnist")
     (tmp_path / "mnist").mkdir()
     monkeypatch.chdir(tmp_path)  # a folder of that name does not stand in for it
@@ -138,6 +139,7 @@ def test_only_the_files_of_the_configuration_are_asked_for(monkeypatch, tmp_path
     import huggingface_hub
 
     asked = []
+    write_hub(tmp_path, pixels(2), [2, 0], "test")
     write_hub(tmp_path, pixels(3), [2, 0, 1]).joinpath("data").rename(tmp_path / "small")
     (tmp_path / "README.md").write_text(README.format(name="small"))
 

@@ -52,7 +52,7 @@ class HubSource:
     def __init__(self, spec: str, name: str | None = None) -> None:
         self._where, self._configuration, self._column = _parsed(spec)
         local = Path(self._where).expanduser()
-        is_local = local.is_dir()
+        is_local = bool(self._where) and local.is_dir()
         self._spec = name or (spec if is_local else f"hub:{spec}")
         self.folder = local if is_local else self._download()
         files = _parquet_files(self.folder)

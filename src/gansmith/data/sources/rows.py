@@ -8,6 +8,7 @@ from __future__ import annotations
 import shutil
 import tempfile
 import threading
+import weakref
 from abc import ABC, abstractmethod
 from typing import IO, Any, Protocol
 
@@ -52,9 +53,7 @@ class FileRows:
         self._bytes = int(np.prod(shape, dtype=np.int64)) * dtype.itemsize
         self._stride = stride or self._bytes
         self._lock = threading.Lock()
-
-    def __del__(self) -> None:
-        self._file.close()
+        weakref.finalize(self, file.close)
 
     def __len__(self) -> int:
         """Return how many rows there are."""
