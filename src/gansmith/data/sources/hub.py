@@ -9,11 +9,11 @@ from __future__ import annotations
 import functools
 import importlib
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from types import ModuleType
-from typing import Any
+from typing import Any, NoReturn
 
 import numpy as np
 import yaml
@@ -68,9 +68,14 @@ class HubSource:
     def _splits(self) -> dict[str, Any]:
         """The splits by name, images not decoded."""
         datasets = _library("datasets")
-        with self._errors_named(), _no_bars(datasets):
+        folder = str(self.folder)
+        with self._errors_named(), _quiet(datasets):
+            known = datasets.get_dataset_config_names(folder)
+            chosen = self._configuration or datasets.get_dataset_default_config_name(folder)
+            if chosen not in known:
+                self._refuse_configuration(known)
             # As they are: a README may promise more rows than a part of the data set has.
-            return dict(datasets.load_dataset(str(self.folder), self._configuration, verification_mode="no_checks"))
+            return dict(datasets.load_dataset(folder, chosen, verification_mode="no_checks"))
 
     @functools.cached_property
     def _image_column(self) -> str:
@@ -175,8 +180,16 @@ class HubSource:
             readme = Path(download(allow_patterns=["README.md"])) / "README.md"
             patterns = ["*.parquet"]
             if self._configuration is not None and readme.is_file():
-                patterns = _patterns_of(hub.DatasetCard.load(readme).data.get("configs"), self._configuration)
+                known = _configurations(hub.DatasetCard.load(readme).data.get("configs"))
+                if known and self._configuration not in known:
+                    self._refuse_configuration(known)
+                patterns = known.get(self._configuration, patterns)
             return Path(download(allow_patterns=["README.md", *patterns]))
+
+    def _refuse_configuration(self, known: Iterable[str]) -> NoReturn:
+        names = sorted(known)
+        choice = f"'hub:{self._where}@{names[0]}'"
+        raise DataError(f"{self._spec}: has the configurations {', '.join(names)}; choose one, such as {choice}")
 
     @contextmanager
     def _errors_named(self) -> Iterator[None]:
@@ -226,17 +239,16 @@ def _parsed(spec: str) -> tuple[str, str | None, str | None]:
     return rest, configuration or None, column or None
 
 
-def _patterns_of(configurations: Any, name: str) -> list[str]:
-    """Return the patterns of one configuration's files, as a README's header lists them."""
-    known = {entry["config_name"]: entry.get("data_files") for entry in configurations or []}
-    if not known:
-        return ["*.parquet"]
-    if name not in known:
-        raise ValueError(f"there is no configuration {name!r}, but {', '.join(map(repr, known))}")
-    files = known[name] or f"{name}/*.parquet"
-    entries = files if isinstance(files, list) else [files]
-    paths = [entry["path"] if isinstance(entry, dict) else entry for entry in entries]
-    return [path for some in paths for path in (some if isinstance(some, list) else [some])]
+def _configurations(entries: Any) -> dict[str, list[str]]:
+    """Return the patterns of each configuration's files, as a README's header lists them in one of several forms."""
+    known: dict[str, list[str]] = {}
+    for entry in entries or []:
+        name = entry["config_name"]
+        files = entry.get("data_files") or f"{name}/*.parquet"
+        splits = files if isinstance(files, list) else [files]
+        paths = [split["path"] if isinstance(split, dict) else split for split in splits]
+        known[name] = [path for some in paths for path in (some if isinstance(some, list) else [some])]
+    return known
 
 
 def _kind(feature: Any) -> str:
@@ -250,12 +262,15 @@ def _cause_of(error: BaseException) -> BaseException:
 
 
 @contextmanager
-def _no_bars(datasets: ModuleType) -> Iterator[None]:
-    were_hidden = datasets.are_progress_bars_disabled()
+def _quiet(datasets: ModuleType) -> Iterator[None]:
+    """Keep the library's progress bars and log off the terminal: our one line says what is wrong."""
+    were_hidden, verbosity = datasets.are_progress_bars_disabled(), datasets.logging.get_verbosity()
     datasets.disable_progress_bars()
+    datasets.logging.set_verbosity(datasets.logging.CRITICAL)
     try:
         yield
     finally:
+        datasets.logging.set_verbosity(verbosity)
         if not were_hidden:
             datasets.enable_progress_bars()
 
