@@ -90,6 +90,12 @@ def parent_of_splits(folder: Path) -> Path:
     return folder
 
 
+def parent_of_hub_folders(folder: Path) -> Path:
+    for name in ("mnist", "pets"):
+        write_hub(folder / name, pixels(3), [0, 1, 2])
+    return folder
+
+
 def other_files(folder: Path) -> Path:
     for name in ("a.heic", "b.HEIC", "c.heic", "notes.txt"):
         (folder / name).write_bytes(b"x")
@@ -125,6 +131,7 @@ def one_parquet(folder: Path) -> Path:
         pytest.param(missing_parent, ["phots is not there", "did you mean 'photos'?"], id="17-missing-parent"),
         pytest.param(parent_of_zips, ["found 2 .zip files; give one of faces.zip, mnist.zip"], id="17-zips"),
         pytest.param(parent_of_idx, ["found 2 suffixless files; give one of mnist"], id="17-parent-of-idx"),
+        pytest.param(parent_of_hub_folders, ["found 2 .parquet files; give one of mnist, pets"], id="17-parent-of-hub"),
         pytest.param(parent_of_splits, ["several data sets", "give one of cars, pets"], id="17-parent-of-splits"),
         pytest.param(other_files, ["found 3 .heic files, 1 .txt file"], id="17-heic"),
         pytest.param(hidden_only, ["found hidden files alone"], id="17-hidden-only"),
@@ -132,7 +139,7 @@ def one_parquet(folder: Path) -> Path:
         pytest.param(one_parquet, ["hub's layout; give the folder"], id="17-one-parquet"),
         pytest.param(lambda _: "x" * 300, ["cannot be opened", "too long"], id="17-name-too-long"),
         pytest.param(lambda _: "https://x.org/a.zip", ["it is an address, download it first"], id="17-address"),
-        pytest.param(lambda _: "~nobody-here/a", ["cannot be opened"], id="17-no-such-home"),
+        pytest.param(lambda _: "~nobody-here/a", ["~nobody-here is not there"], id="17-no-such-home"),
         pytest.param(lambda _: "minst", ["did you mean 'mnist'?", "from the hub: mnist"], id="17-misspelt-name"),
     ],
 )
@@ -310,6 +317,16 @@ def test_21_zip_cut_short_after_the_listing_gives_skipped_images(tmp_path):
     data = open_data(source, (6, 5), 1)
     assert 0 < len(data) < 20
     assert len(data) + len(data.skipped) == 20
+
+
+@pytest.mark.parametrize("name", ["21-idx-deleted", "21-npz-deleted", "21-cifar-deleted"])
+def test_array_file_that_is_deleted_before_the_listing_is_refused(name, tmp_path):
+    make = {"21-idx-deleted": idx(IMAGES), "21-npz-deleted": npz(images=pixels(4)), "21-cifar-deleted": cifar([(1,)])}
+    source = open_source(make[name](tmp_path))
+    for file in tmp_path.iterdir():
+        file.unlink()
+    with pytest.raises(DataError, match="No such file"):
+        source.listing("train")
 
 
 # 23: IDX, npz, CIFAR
@@ -636,7 +653,7 @@ def named_beside_a_folder(folder: Path) -> str:
             ["labels go from -3 to -3"],
             id="24-negative-label",
         ),
-        pytest.param(damaged_parquet, ["cannot be read (", "expected hub:owner/name"], id="24-damaged-parquet"),
+        pytest.param(damaged_parquet, ["cannot be read (", "expected whole parquet"], id="24-damaged-parquet"),
         pytest.param(two_configurations, ["configurations large, small; choose one, such as"], id="24-configurations"),
         pytest.param(
             lambda folder: f"hub:{two_configurations(folder)}@medium", ["configurations large"], id="24-configuration"

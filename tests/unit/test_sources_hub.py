@@ -11,6 +11,7 @@ import pytest
 
 from gansmith.data import open_data, open_source
 from gansmith.data.sources import NAMED, HubSource
+from gansmith.errors import DataError
 from tests.source_files import pixels, png, write_hub, write_parquet
 
 README = """---
@@ -21,9 +22,7 @@ configs:
     path: {name}/train-*
   - split: test
     path: {name}/test-*
-- config_name: other
-  data_files: other/*.parquet
-dataset_info:
+{more}dataset_info:
   config_name: {name}
   splits:
   - name: train
@@ -123,7 +122,7 @@ def test_fine_label_goes_before_coarse_label(tmp_path):
 
 def test_named_set_is_found_in_the_cache_while_offline(tmp_path, monkeypatch):
     snapshot = cache_of_the_hub(NAMED["mnist"])
-    (snapshot / "README.md").write_text(README.format(name="mnist"))
+    (snapshot / "README.md").write_text(README.format(name="mnist", more=""))
     write_hub(snapshot, pixels(2), [2, 0], "test")
     write_hub(snapshot, pixels(3), [2, 0, 1]).joinpath("data").rename(snapshot / "mnist")
     (tmp_path / "mnist").mkdir()
@@ -141,7 +140,9 @@ def test_only_the_files_of_the_configuration_are_asked_for(monkeypatch, tmp_path
     asked = []
     write_hub(tmp_path, pixels(2), [2, 0], "test")
     write_hub(tmp_path, pixels(3), [2, 0, 1]).joinpath("data").rename(tmp_path / "small")
-    (tmp_path / "README.md").write_text(README.format(name="small"))
+    (tmp_path / "README.md").write_text(
+        README.format(name="small", more="- config_name: other\n  data_files: other/*.parquet\n")
+    )
 
     def snapshot_download(repository: str, repo_type: str, allow_patterns: list[str]) -> str:
         asked.append((repository, repo_type, allow_patterns))
@@ -157,8 +158,9 @@ def test_only_the_files_of_the_configuration_are_asked_for(monkeypatch, tmp_path
     ]
     open_source("hub:someone/pets@other")
     assert asked[-1][2] == ["README.md", "other/*.parquet"]
-    open_source("hub:someone/pets")
-    assert asked[-1][2] == ["README.md", "*.parquet"]
+    with pytest.raises(DataError, match="has the configurations other, small; choose one, such as 'hub:someone/pets@"):
+        open_source("hub:someone/pets")
+    assert asked[-1][2] == ["README.md"]
 
 
 def test_progress_bars_of_the_library_are_as_they_were(tmp_path):

@@ -26,7 +26,8 @@ from gansmith.data.sources.cifar import CifarSource, is_cifar_folder, refuse_pic
 from gansmith.data.sources.digits import DigitsSource
 from gansmith.data.sources.folder import FolderSource
 from gansmith.data.sources.gaussians import GaussiansSource, grid, ring
-from gansmith.data.sources.hub import NAMED, HubSource, is_hub_folder
+from gansmith.data.sources.hub import NAMED, HubSource
+from gansmith.data.sources.hub_files import is_hub_layout
 from gansmith.data.sources.idx import IdxSource, idx_folder, is_idx
 from gansmith.data.sources.npz import NpzSource
 from gansmith.data.sources.object import ObjectSource
@@ -80,13 +81,13 @@ def open_source(data: Any) -> Source:
     if isinstance(data, str) and (source := _named(data)) is not None:
         return source
     try:
-        path = Path(data).expanduser()
+        path = Path(os.path.expanduser(data))
         if path.is_dir():
             return _folder(path)
         if path.is_file():
             return _file(path)
         hint = _near(path)
-    except (OSError, RuntimeError) as error:  # a name too long, no permission, no such home folder
+    except OSError as error:  # a name too long, no permission
         raise DataError(f"{data}: cannot be opened ({error})") from error
     if "://" in str(data):
         hint = "; it is an address, download it first"
@@ -109,9 +110,9 @@ def _folder(path: Path) -> Source:
         return IdxSource(path)
     if is_cifar_folder(path, surely=True):
         return CifarSource(path)
-    if is_hub_folder(path, surely=True):
-        return HubSource(str(path))
     source = FolderSource(path)
+    if is_hub_layout(source.others, surely=True):
+        return HubSource(str(path))
     if data_sets := data_sets_in(source.names):
         raise DataError(f"{path}: holds several data sets, each with train/ inside; give one of {_some(data_sets)}")
     if source.names:
@@ -119,7 +120,7 @@ def _folder(path: Path) -> Source:
     if is_cifar_folder(path, surely=False):
         return CifarSource(path)
     refuse_pickles(path)
-    if is_hub_folder(path, surely=False):
+    if is_hub_layout(source.others, surely=False):
         return HubSource(str(path))
     raise DataError(f"{path}: no images found in it ({LOOKED_FOR}); {_instead(path, source.others)}")
 
@@ -129,7 +130,8 @@ def _instead(path: Path, others: list[str]) -> str:
     if not others:
         return "it is empty" if not any(path.iterdir()) else "its folders are empty"
     usable = [name for name in others if name.lower().endswith((".zip", ".npz", ".npy"))]
-    usable += sorted({str(Path(name).parent) for name in others if name.endswith((".parquet", "ubyte", "ubyte.gz"))})
+    folders = {name.rpartition("/")[0] for name in others if name.endswith((".parquet", "ubyte", "ubyte.gz", ".bin"))}
+    usable += sorted({folder.removesuffix("/data") for folder in folders} - {""})
     advice = f"; give one of {_some(usable)}" if usable else ""
     return f"found {kinds_of(others) or 'hidden files alone'}{advice}"
 

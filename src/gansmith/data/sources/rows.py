@@ -109,9 +109,12 @@ class RowsSource(ABC):
         Raises:
             DataError: a file is damaged or of another kind, or labels do not fit the images.
         """
-        count = sum(len(part) for part in self._images(split))
+        try:
+            count = sum(len(part) for part in self._images(split))
+            labels = self.read_labels(split)
+        except OSError as error:  # gone since it was found, or no space to unpack it
+            raise DataError(f"{self.where(split)}: cannot be read ({error})") from error
         names = [f"{split}/{row}" for row in range(count)]
-        labels = self.read_labels(split)
         if labels is None or not count:
             return Listing(names)
         if len(labels) != count:
