@@ -30,8 +30,8 @@ class TrainCommand(Command):
     """
 
     data: Annotated[str | None, tyro.conf.Positional, tyro.conf.arg(metavar="DATA", help_behavior_hint="")] = None
-    """A folder or zip of images (sub-folders are classes, train/ and test/ are understood), of IDX, CIFAR or parquet
-    files, an .npz, or a name: digits (embedded, the default), mnist, hub:OWNER/NAME, stacked:DATA."""
+    """A folder or zip of images (sub-folders are classes, train/ and test/ are understood), IDX, npz, CIFAR or parquet;
+    or a name: digits (embedded, the default), mnist, hub:OWNER/NAME, stacked:DATA."""
     recipe: Annotated[str | None, tyro.conf.arg(metavar="NAME", help_behavior_hint="")] = None
     """The method, dcgan-small if not given; `gansmith recipes` lists them."""
     set: Annotated[tuple[str, ...], tyro.conf.arg(metavar="FIELD=VALUE")] = ()
