@@ -29,9 +29,10 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 @pytest.fixture(autouse=True, scope="session")
 def private_cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Decoded data goes to a folder of this test session."""
+    """Decoded data goes to a folder of this test session, and what the hub's libraries keep; nothing is downloaded."""
     folder = tmp_path_factory.mktemp("cache")
     os.environ["GANSMITH_CACHE"] = str(folder)
+    os.environ |= {"HF_HOME": str(tmp_path_factory.mktemp("hub")), "HF_HUB_OFFLINE": "1"}
     return folder
 
 

@@ -27,7 +27,7 @@ def run(name: str, arguments: list[str], folder: Path) -> subprocess.CompletedPr
 
 
 def test_every_example_is_run_here() -> None:
-    assert {path.name for path in EXAMPLES.glob("*.py")} == {*SHORT, "demo.py"}
+    assert {path.name for path in EXAMPLES.glob("*.py")} == {*SHORT, "demo.py", "formats.py"}
 
 
 def test_examples_are_short() -> None:
@@ -39,6 +39,15 @@ def test_example_makes_its_pictures(name: str, tmp_path: Path) -> None:
     result = run(name, SHORT[name], tmp_path)
     assert result.returncode == 0, result.stderr
     assert all((tmp_path / picture).stat().st_size > 0 for picture in MADE[name])
+
+
+def test_formats_of_the_same_pixels_have_one_fingerprint_and_one_first_batch(tmp_path: Path) -> None:
+    result = run("formats.py", ["made"], tmp_path)
+    assert result.returncode == 0, result.stderr
+    lines = [line.split() for line in result.stdout.splitlines()]
+    assert [line[0] for line in lines[:4]] == ["made/idx", "made/digits.npz", "made/cifar", "made/hub"]
+    assert len({(fingerprint, checksum) for _, _, fingerprint, _, _, checksum in lines[:4]}) == 1
+    assert [line[:2] for line in lines[4:]] == [["gansmith", "train"]] * 4
 
 
 @pytest.mark.slow

@@ -29,5 +29,5 @@ def command(*arguments: str) -> list[str]:
 
 
 def environment() -> dict[str, str]:
-    """This process's, with the cache folder that the test session chose after import."""
-    return {**ENVIRONMENT, "GANSMITH_CACHE": os.environ["GANSMITH_CACHE"]}
+    """This process's, with the cache folders that the test session chose after import."""
+    return ENVIRONMENT | {name: os.environ[name] for name in ("GANSMITH_CACHE", "HF_HOME", "HF_HUB_OFFLINE")}

@@ -15,7 +15,8 @@ from PIL import Image
 
 from gansmith.data.conversion import GREY_MODES
 from gansmith.data.decode import READ_ERRORS, array_of, open_image, quiet_pillow, reason_of, shown_size
-from gansmith.data.sources import SPLIT_NAMES, Source, Split
+from gansmith.data.sources import Source, Split
+from gansmith.data.sources.base import SPLIT_NAMES
 from gansmith.data.storage import told_as_resources
 from gansmith.errors import DataError
 from gansmith.facts import DataFacts

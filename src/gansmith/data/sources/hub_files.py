@@ -1,0 +1,161 @@
+"""Finding and downloading the files of a data set in the hub's layout. Needs the extra `hub`, imported when used."""
+
+from __future__ import annotations
+
+import functools
+import importlib
+import re
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from types import ModuleType
+from typing import Any, NoReturn
+
+import yaml
+
+from gansmith.errors import DataError, UsageError
+
+REPOSITORY = re.compile(r"\w[\w.-]*(/\w[\w.-]*)?")
+PART = re.compile(r".*-\d{5}-of-\d{5}\.parquet")
+"""The names that the hub gives to the parts of a split."""
+FORM = "hub:owner/name or hub:./folder, then @configuration and #image-column where there are several"
+
+
+class HubFiles:
+    """The folder of a data set's parquet files: here, or downloaded into the hub's cache ($HF_HOME).
+
+    Args:
+        spec: `owner/name` or the path of a folder, then perhaps `@configuration` and `#column`.
+        name: what the user typed, where that is not the spec.
+
+    Attributes:
+        where: the spec without configuration and column.
+        configuration: or None.
+        column: or None.
+        title: for messages.
+
+    Raises:
+        DataError: there is no such data set, here or on the hub, or it cannot be reached.
+        UsageError: the extra is not installed.
+    """
+
+    def __init__(self, spec: str, name: str | None = None) -> None:
+        self.where, self.configuration, self.column = _parsed(spec)
+        local = Path(self.where).expanduser()
+        is_local = bool(self.where) and local.is_dir()
+        self._typed = name or (spec if is_local else f"hub:{spec}")
+        self.title = self._typed if name is None else f"{name} ({self.where})"
+        self.folder = local if is_local else self._download()
+        self.files = sorted(self.folder.rglob("*.parquet"))
+        if not self.files:
+            raise DataError(f"{self.title}: no parquet files in it; expected the hub's layout, data/train-*.parquet")
+
+    def _download(self) -> Path:
+        """Return the folder of the parquet files and README in the hub's cache, up to date if the hub is reached."""
+        if not REPOSITORY.fullmatch(self.where):
+            raise DataError(f"{self.title}: no such folder, and not a name on the hub; expected {FORM}")
+        hub = library("huggingface_hub")
+        download: Callable[..., str] = functools.partial(hub.snapshot_download, self.where, repo_type="dataset")
+        with self.errors_named():
+            readme = Path(download(allow_patterns=["README.md"])) / "README.md"
+            patterns = ["*.parquet"]
+            if readme.is_file() and (entries := hub.DatasetCard.load(readme).data.get("configs")):
+                patterns = self._patterns(entries)
+            return Path(download(allow_patterns=["README.md", *patterns]))
+
+    def _patterns(self, entries: list[dict[str, Any]]) -> list[str]:
+        """Return the patterns of the files to download, so that configurations not asked for are not."""
+        known = {entry["config_name"]: entry for entry in entries}
+        default = [
+            name for name, entry in known.items() if entry.get("default") or name == "default" or len(known) == 1
+        ]
+        chosen = self.configuration or (default[0] if default else None)
+        if chosen not in known:
+            self.refuse_configuration(known)
+        files = known[chosen].get("data_files") or f"{chosen}/*.parquet"
+        splits = files if isinstance(files, list) else [files]
+        paths = [split["path"] if isinstance(split, dict) else split for split in splits]
+        return [path for some in paths for path in (some if isinstance(some, list) else [some])]
+
+    def refuse_configuration(self, known: Iterable[str]) -> NoReturn:
+        """Raise the error that lists the configurations."""
+        names = sorted(known)
+        choice = f"'hub:{self.where}@{names[0]}'"
+        raise DataError(f"{self.title}: has the configurations {', '.join(names)}; choose one, such as {choice}")
+
+    @contextmanager
+    def errors_named(self) -> Iterator[None]:
+        """Turn what the libraries raise into one line with a hint."""
+        errors, datasets_error = library("huggingface_hub").errors, library("datasets").exceptions.DatasetsError
+        here = f"; for the folder here write ./{self._typed}" if Path(self._typed).exists() else ""
+        try:
+            yield
+        except errors.LocalEntryNotFoundError as error:
+            raise DataError(
+                f"{self.title}: the hub cannot be reached and it is not in its cache here; go online, or copy the "
+                f"data set's folder of parquet files here and give its path{here}"
+            ) from error
+        except (errors.GatedRepoError, errors.RepositoryNotFoundError) as error:
+            raise DataError(
+                f"{self.title}: not found on the hub, or it needs an account (`hf auth login`){here}"
+            ) from error
+        except (datasets_error, yaml.YAMLError, OSError, ValueError, TypeError, LookupError, RuntimeError) as error:
+            text = " ".join(str(_cause_of(error)).split())[:300]
+            raise DataError(
+                f"{self.title}: cannot be read ({text}); expected whole parquet files and their README"
+            ) from error
+
+
+def is_hub_layout(names: Iterable[str], surely: bool) -> bool:
+    """Return whether these files of a folder are a data set of the hub: parquet files in it or in its folders.
+
+    Args:
+        names: paths inside the folder.
+        surely: only if parts have the names that the hub gives them.
+    """
+    names = list(names)
+    deepest = 9 if "README.md" in names else 1
+    found = [name for name in names if name.endswith(".parquet") and name.count("/") <= deepest]
+    return any(PART.fullmatch(name) or not surely for name in found)
+
+
+def library(name: str) -> ModuleType:
+    """Return a library of the extra, imported when first needed: together they take over a second.
+
+    Raises:
+        UsageError: it is not installed.
+    """
+    try:
+        return importlib.import_module(name)
+    except ModuleNotFoundError as error:
+        raise UsageError(f"{name} is not installed; data of the hub needs: pip install 'gansmith[hub]'") from error
+
+
+@contextmanager
+def quiet(datasets: ModuleType) -> Iterator[None]:
+    """Keep the library's progress bars and log off the terminal: our one line says what is wrong."""
+    were_hidden, verbosity = datasets.are_progress_bars_disabled(), datasets.logging.get_verbosity()
+    datasets.disable_progress_bars()
+    datasets.logging.set_verbosity(datasets.logging.CRITICAL)
+    try:
+        yield
+    finally:
+        datasets.logging.set_verbosity(verbosity)
+        if not were_hidden:
+            datasets.enable_progress_bars()
+
+
+def _parsed(spec: str) -> tuple[str, str | None, str | None]:
+    """Return (name or path, configuration, column); a folder may have @ and # in its name."""
+    rest, column, configuration = spec, "", ""
+    if not Path(rest).expanduser().is_dir():
+        rest, _, column = rest.partition("#")
+    if not Path(rest).expanduser().is_dir():
+        rest, _, configuration = rest.partition("@")
+    return rest, configuration or None, column or None
+
+
+def _cause_of(error: BaseException) -> BaseException:
+    while error.__cause__ is not None:
+        error = error.__cause__
+    return error
