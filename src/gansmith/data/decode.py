@@ -129,6 +129,8 @@ def orientation_of(image: Image.Image) -> int:
     Raises:
         BadImageError: the EXIF data cannot be read.
     """
+    if image.format == "TIFF":  # which Pillow itself turns
+        return 1
     try:
         orientation = image.getexif().get(EXIF_ORIENTATION)
     except PILLOW_ERRORS as error:

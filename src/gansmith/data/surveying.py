@@ -27,7 +27,7 @@ from gansmith.sizes import Fit, Size
 
 SPLITS: tuple[Split, Split] = ("train", "test")
 MOST_CELLS, MOST_COLUMNS = 64, 8
-TURNED = "turned by its EXIF orientation"
+CROPPED = "over half of it is cropped away (--fit pad keeps it whole)"
 DIGEST_BYTES = 16
 
 
@@ -163,7 +163,7 @@ def look(raw: Any, form: Form) -> Look:
         return Look(pixels, (array.shape[1], array.shape[2]), "array", "object", [])
     orientation = orientation_of(image)
     if orientation > 1:
-        done = [TURNED, *done]
+        done = [treatment.TURNED, *done]
     shown = (header[1], header[0]) if orientation >= 5 else header
     return Look(pixels, shown, mode, file_format, done)
 
@@ -211,7 +211,8 @@ class _Notes:
         """Note one good image."""
         digest = hashlib.blake2b(f"{found.shown}".encode() + found.pixels.tobytes(), digest_size=DIGEST_BYTES).digest()
         self._digests[place] = np.frombuffer(digest, np.uint8)
-        resized = treatment.of_size(found.shown, form.size, form.fit)
+        resized = treatment.of_size(found.shown, *form.fitting)
+        odd = [CROPPED, *found.treatments] if treatment.loses_much(found.shown, *form.fitting) else found.treatments
         with self._lock:
             self.num_good += 1
             self._sizes[found.shown] += 1
@@ -219,7 +220,7 @@ class _Notes:
             self._formats[found.file_format] += 1
             if resized:
                 self._resizing[resized] += 1
-            for done in found.treatments:
+            for done in odd:
                 self._treatments[done].append(place)
             if place in self._wanted:
                 self._kept[place] = found.pixels
@@ -277,9 +278,12 @@ class _Notes:
         return tuple(sorted(tuple(names) for names in groups.values()))
 
     def _contact_cells(self, form: Form) -> Pixels:
+        """Return the cells; those of images that could not be used are empty, at the end of their row."""
         cells = np.full((len(self._cells), form.channels, *form.size), 255, np.uint8)
-        for cell, place in enumerate(self._cells):
-            if place in self._kept:
+        width = self._columns if self.listings["train"].class_names else len(cells)
+        for start in range(0, len(cells), width):
+            row = [place for place in self._cells[start : start + width] if place in self._kept]
+            for cell, place in enumerate(row, start):
                 cells[cell] = self._kept[place]
         return cells
 
