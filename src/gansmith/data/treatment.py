@@ -2,13 +2,26 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 from PIL import Image
 
+from gansmith.data.cache import Form
 from gansmith.data.conversion import GREY_MODES, has_transparency
-from gansmith.data.decode import DRAFT_FORMATS, EXIF_ORIENTATION, PILLOW_ERRORS, UPRIGHT
+from gansmith.data.decode import (
+    DRAFT_FORMATS,
+    EXIF_ORIENTATION,
+    PILLOW_ERRORS,
+    UPRIGHT,
+    array_of,
+    decode,
+    decode_file,
+    open_image,
+    orientation_of,
+)
 from gansmith.data.fitting import scales
+from gansmith.images import Pixels
 from gansmith.sizes import Fit, Size, size_text
 
 TURNED = "turned by its EXIF orientation"
@@ -68,6 +81,48 @@ def loses_much(shown: Size, size: Size, fit: Fit) -> bool:
     return fit == "crop" and (size[0] / down) * (size[1] / across) < SMALLEST_KEPT * shown[0] * shown[1]
 
 
-def is_jpeg(image: Image.Image) -> bool:
-    """Return whether the image is a JPEG, that of cameras with several pictures included."""
-    return image.format in DRAFT_FORMATS
+@dataclass(frozen=True)
+class Look:
+    """What one good image is.
+
+    Attributes:
+        pixels: (C, H, W) uint8 as training sees it.
+        shown: (height, width) when upright.
+        mode: Pillow's, or "array".
+        file_format: Pillow's name, or "object".
+        treatments: what is done to it, its size apart.
+    """
+
+    pixels: Pixels
+    shown: Size
+    mode: str
+    file_format: str
+    treatments: list[str]
+
+
+def look(raw: Any, form: Form) -> Look:
+    """Return what one entry is and how training sees it.
+
+    Raises:
+        BadImageError: it cannot be used.
+    """
+    if isinstance(raw, bytes):
+        image = open_image(raw)
+        header, mode, file_format = (image.height, image.width), image.mode, image.format or ""
+        done = of_pixels(image, form.channels)
+        pixels, _ = decode_file(image, form.size, form.channels, form.fit)
+        file_format = "JPEG" if file_format in DRAFT_FORMATS else file_format
+    elif isinstance(raw, Image.Image):
+        image = raw
+        header, mode, file_format = (image.height, image.width), image.mode, "object"
+        done = of_pixels(image, form.channels)
+        pixels, _ = decode(raw, form.size, form.channels, form.fit)
+    else:
+        array = array_of(raw)
+        pixels, _ = decode(raw, form.size, form.channels, form.fit)
+        return Look(pixels, (array.shape[1], array.shape[2]), "array", "object", [])
+    orientation = orientation_of(image)
+    if orientation > 1:
+        done = [TURNED, *done]
+    shown = (header[1], header[0]) if orientation >= 5 else header
+    return Look(pixels, shown, mode, file_format, done)
