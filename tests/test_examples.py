@@ -8,14 +8,27 @@ from pathlib import Path
 
 import pytest
 
-from tests.end_to_end.processes import environment
+from tests.end_to_end.processes import environment, gansmith
 
 EXAMPLES = Path(__file__).parents[1] / "examples"
-SHORT = {"five_lines.py": [], "python_data.py": ["--images", "640"], "own_recipe.py": ["--images", "640"]}
+SHORT = {
+    "five_lines.py": [],
+    "python_data.py": ["--images", "640"],
+    "own_recipe.py": ["--images", "640"],
+    "odd_photos.py": ["photos"],
+}
 MADE = {
     "five_lines.py": ["digits.png"],
     "python_data.py": ["rings.png"],
     "own_recipe.py": ["hinge.png", "relativistic.png"],
+    "odd_photos.py": [
+        "photos/broken.jpg",
+        "photos/print.jpg",
+        "photos/scan.png",
+        "photos/icon.png",
+        "photos/IMG_0001.jpg",
+        "photos/smile 😀.jpg",
+    ],
 }
 
 
@@ -56,3 +69,25 @@ def test_demo_below_its_bar_exits_1_and_says_why(tmp_path: Path) -> None:
     assert result.returncode == 1
     assert "below the bar" in result.stderr
     assert "is sure of" in result.stdout
+
+
+@pytest.mark.faults
+def test_18_odd_photos_are_described_and_train(tmp_path: Path) -> None:
+    assert run("odd_photos.py", ["photos"], tmp_path).returncode == 0
+    looked = gansmith("data", "photos", cwd=tmp_path)
+    assert looked.returncode == 0, looked.stderr
+    for line in (
+        "photos: 46 images (46 train), 45 usable",
+        "broken.jpg: image file is truncated",
+        "print.jpg: CMYK, converted to RGB",
+        "scan.png: 16-bit, scaled to 8; grey, made RGB",
+        "icon.png: transparent, laid on white",
+        "IMG_0001.jpg: turned by its EXIF orientation",
+        "training would use 64x64",
+        "contact sheet: contact.png",
+    ):
+        assert line in looked.stdout
+    assert (tmp_path / "contact.png").stat().st_size > 0
+    trained = gansmith("train", "photos", "--images", "64", "--size", "16", cwd=tmp_path)
+    assert trained.returncode == 0, trained.stderr
+    assert "skipped broken.jpg" in trained.stdout

@@ -85,6 +85,12 @@ def keep_large_allocations() -> None:
     libc.mallopt(_M_TRIM_THRESHOLD, 2**31 - 1)
 
 
+def return_free_memory() -> None:
+    """Give what has been freed back to the system now; glibc would keep up to hundreds of megabytes for later."""
+    if sys.platform == "linux" and platform.libc_ver()[0] == "glibc":
+        ctypes.CDLL(None).malloc_trim(0)
+
+
 def machine_facts(device: torch.device) -> dict[str, Any]:
     """Return what bit-for-bit repetition depends on: torch version, threads, processor, device."""
     return {

@@ -121,10 +121,12 @@ class DataCommand(Command):
         colour = "as asked for" if self.channels else "the data's own"
         megabytes = found.bytes_decoded / 1e6
         rate = sum(found.num_images.values()) / max(found.seconds, 1e-9)
+        seconds = found.num_images["train"] / rate
+        time = f"about {seconds:,.0f} s" if seconds >= 1 else "less than a second"
         return [
             f"training would use {size_text(form.size)} ({why}) with {_count(form.channels, 'channel')} ({colour})",
-            f"decoded once, in about {found.num_images['train'] / rate:,.1f} s here ({rate:,.0f} images a second), and "
-            f"kept: {megabytes:,.1f} MB on disk, mapped into memory as it is read",
+            f"decoded once, in {time} here ({rate:,.0f} images a second), and kept: {megabytes:,.1f} MB on disk, mapped"
+            " into memory as it is read",
         ]
 
 
@@ -188,17 +190,14 @@ def _duplicates(found: Survey, most: int | None) -> list[str]:
 
 
 def _treatments(found: Survey, most: int | None) -> list[str]:
-    lines = []
+    lines, alone = [], dict[str, list[str]]()
     for done, names in found.treatments.items():
         if len(names) == 1:
-            lines.append(f"  {names[0]}: {done}")
+            alone.setdefault(names[0], []).append(done)
         else:
             lines.append(f"  {len(names):,} images: {done} ({_names(names, most)})")
-    for done, count in list(found.resizing.items())[: None if most is None else MOST_KINDS]:
-        lines.append(f"  {_count(count, 'image')}: {done}")
-    hidden = len(found.resizing) - MOST_KINDS
-    if most is not None and hidden > 0:
-        lines.append(f"  and {hidden:,} more ways to make sizes fit (--all shows them)")
+    lines += [f"  {name}: {'; '.join(done)}" for name, done in alone.items()]
+    lines += [f"  {_count(count, 'image')}: {done}" for done, count in found.resizing.items()]
     return ["what is done to them:", *lines] if lines else ["nothing needs to be done to them"]
 
 
@@ -206,6 +205,7 @@ def _speed_line(name: str, found: Survey) -> str:
     from gansmith import runtime
     from gansmith.training.adversarial import OBJECTIVES
     from gansmith.training.estimate import estimate
+    from gansmith.training.log import clock
 
     runtime.keep_large_allocations()
     device = runtime.choose_device("auto")
@@ -213,8 +213,8 @@ def _speed_line(name: str, found: Survey) -> str:
     recipe = request.resolve(found.facts, runtime.measure_machine(device), Budget.of()).recipe
     tried = estimate(recipe, OBJECTIVES[recipe.objective], device)
     rate = tried.images / tried.seconds
-    once = found.num_images["train"] / rate / 60
-    return f"{name} trains at about {rate:,.0f} images a second on {device}: {once:,.1f} minutes to see each image once"
+    once = clock(found.num_images["train"] / rate)
+    return f"{name} trains at about {rate:,.0f} images a second on {device}: each image is seen once in {once} minutes"
 
 
 def _kinds(counts: Iterable[tuple[str, int]]) -> str:

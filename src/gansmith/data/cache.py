@@ -58,6 +58,11 @@ class Form:
     fit: Fit = "crop"
 
     @property
+    def fitting(self) -> tuple[Size, Fit]:
+        """What an image of another size is made to fit, and how."""
+        return self.size, self.fit
+
+    @property
     def text(self) -> str:
         """For cache keys."""
         return f"{size_text(self.size)}x{self.channels}-{self.fit}"

@@ -12,7 +12,7 @@ from typing import Any, cast
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageCms
+from PIL import Image, ImageChops, ImageCms
 
 GREY_MODES = frozenset({"1", "L", "LA", "La", "I", "I;16", "I;16B", "I;16L", "I;16N", "F"})
 ALPHA_MODES = frozenset({"RGBA", "RGBa", "LA", "La", "PA"})
@@ -59,6 +59,8 @@ def _to_8_bits(image: Image.Image) -> Convert:
         return _from_floats(image)
     if image.mode in ("La", "RGBa"):
         return lambda part: part.convert({"La": "LA", "RGBa": "RGBA"}[image.mode])
+    if image.mode == "CMYK" and image.format == "JPEG" and "adobe" not in image.info:
+        return ImageChops.invert  # Pillow takes all for Adobe's, which are inverted
     if image.mode == "LAB":
         transform = ImageCms.buildTransform(ImageCms.createProfile("LAB"), ImageCms.createProfile("sRGB"), "LAB", "RGB")
         return lambda part: ImageCms.applyTransform(part, transform) or part

@@ -22,6 +22,7 @@ from PIL import Image, UnidentifiedImageError
 from gansmith.data.conversion import BadImageError, converter
 from gansmith.data.fitting import converted_and_reduced, draft, fitted
 from gansmith.images import MODES, Pixels
+from gansmith.runtime import return_free_memory
 from gansmith.sizes import Fit, Size
 
 FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "GIF", "TIFF")
@@ -30,7 +31,9 @@ DRAFT_FORMATS = ("JPEG", "MPO")
 MOST_PIXELS = 100_000_000
 MOST_BYTES = 160_000_000
 """Of one image while it is decoded, and of all that are being decoded together."""
+LARGE_BYTES = 30_000_000
 EXIF_ORIENTATION = 0x0112
+PNG_EXIF_MARKS = (b"eXIf", b"Raw profile type exif", b"XML:com.adobe.xmp")
 UPRIGHT = {
     2: Image.Transpose.FLIP_LEFT_RIGHT, 3: Image.Transpose.ROTATE_180, 4: Image.Transpose.FLIP_TOP_BOTTOM,
     5: Image.Transpose.TRANSPOSE, 6: Image.Transpose.ROTATE_270, 7: Image.Transpose.TRANSVERSE,
@@ -82,6 +85,8 @@ class MemoryGate:
         with self._changed:
             self._changed.wait_for(lambda: self._held + num_bytes <= self._limit)
             self._held += num_bytes
+        if num_bytes > LARGE_BYTES:
+            return_free_memory()  # that the last large image left
         try:
             yield
         finally:
@@ -129,6 +134,8 @@ def orientation_of(image: Image.Image) -> int:
     Raises:
         BadImageError: the EXIF data cannot be read.
     """
+    if image.format == "TIFF" or not _may_have_exif(image):  # Pillow itself turns a TIFF
+        return 1
     try:
         orientation = image.getexif().get(EXIF_ORIENTATION)
     except PILLOW_ERRORS as error:
@@ -136,9 +143,19 @@ def orientation_of(image: Image.Image) -> int:
     return orientation if orientation in UPRIGHT else 1
 
 
+def _may_have_exif(image: Image.Image) -> bool:
+    """Return whether asking for EXIF data is worth it: of a PNG that has none at its start, Pillow decodes it all."""
+    file = getattr(image, "fp", None)
+    if image.format != "PNG" or not isinstance(file, io.BytesIO):
+        return True
+    content = file.getvalue()
+    return any(mark in content for mark in PNG_EXIF_MARKS)
+
+
 def shown_size(image: Image.Image) -> Size:
     """Return the (height, width) of an image once it is turned upright."""
-    return _turned((image.height, image.width), orientation_of(image))
+    with GATE.hold(memory_to_decode(image)):
+        return _turned((image.height, image.width), orientation_of(image))
 
 
 def decode(raw: Any, size: Size, channels: int, fit: Fit = "crop") -> tuple[Pixels, bool]:
@@ -181,7 +198,7 @@ def _decode_image(
     header = header or (image.height, image.width)
     try:
         with GATE.hold(memory_to_decode(image)):
-            orientation = orientation_of(image)  # to find it at its end, a PNG is decoded
+            orientation = orientation_of(image)  # to find EXIF data at its end, a PNG is decoded
             pixels = np.asarray(_upright(image, orientation, MODES[channels], size, fit))
     except PILLOW_ERRORS as error:
         raise BadImageError(str(error) or type(error).__name__) from error

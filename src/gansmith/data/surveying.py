@@ -11,14 +11,13 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
 
-from gansmith.data import treatment
 from gansmith.data.cache import CHUNK, Form, Progress
-from gansmith.data.decode import READ_ERRORS, array_of, decode, decode_file, open_image, orientation_of, reason_of
+from gansmith.data.decode import READ_ERRORS, reason_of
 from gansmith.data.inspection import empty_class_folders, facts_of
 from gansmith.data.parallel import in_threads
 from gansmith.data.sources import Listing, Source, Split, open_source
+from gansmith.data.treatment import Look, look, loses_much, of_size
 from gansmith.errors import DataError
 from gansmith.facts import DataFacts
 from gansmith.images import Pixels
@@ -28,7 +27,7 @@ from gansmith.sizes import Fit, Size
 
 SPLITS: tuple[Split, Split] = ("train", "test")
 MOST_CELLS, MOST_COLUMNS = 64, 8
-TURNED = "turned by its EXIF orientation"
+CROPPED = "over half of it is cropped away (--fit pad keeps it whole)"
 DIGEST_BYTES = 16
 
 
@@ -86,25 +85,6 @@ class Survey:
         return self.num_images["train"] * per_image
 
 
-@dataclass(frozen=True)
-class Look:
-    """What one good image is.
-
-    Attributes:
-        pixels: (C, H, W) uint8 as training sees it.
-        shown: (height, width) when upright.
-        mode: Pillow's, or "array".
-        file_format: Pillow's name, or "object".
-        treatments: what is done to it, its size apart.
-    """
-
-    pixels: Pixels
-    shown: Size
-    mode: str
-    file_format: str
-    treatments: list[str]
-
-
 def survey(
     data: Any,
     size: Size | None = None,
@@ -139,34 +119,6 @@ def survey(
         name, reason = notes.bad_in_order()[0]
         raise DataError(f"{source.name}: none of its {len(notes.names):,} images can be read; {name}: {reason}")
     return notes.survey(source, facts, form, seconds)
-
-
-def look(raw: Any, form: Form) -> Look:
-    """Return what one entry is and how training sees it.
-
-    Raises:
-        BadImageError: it cannot be used.
-    """
-    if isinstance(raw, bytes):
-        image = open_image(raw)
-        header, mode, file_format = (image.height, image.width), image.mode, image.format or ""
-        done = treatment.of_pixels(image, form.channels)
-        pixels, _ = decode_file(image, form.size, form.channels, form.fit)
-        file_format = "JPEG" if treatment.is_jpeg(image) else file_format
-    elif isinstance(raw, Image.Image):
-        image = raw
-        header, mode, file_format = (image.height, image.width), image.mode, "object"
-        done = treatment.of_pixels(image, form.channels)
-        pixels, _ = decode(raw, form.size, form.channels, form.fit)
-    else:
-        array = array_of(raw)
-        pixels, _ = decode(raw, form.size, form.channels, form.fit)
-        return Look(pixels, (array.shape[1], array.shape[2]), "array", "object", [])
-    orientation = orientation_of(image)
-    if orientation > 1:
-        done = [TURNED, *done]
-    shown = (header[1], header[0]) if orientation >= 5 else header
-    return Look(pixels, shown, mode, file_format, done)
 
 
 def _look_at_all(source: Source, form: Form, notes: _Notes, on_progress: Progress | None) -> None:
@@ -212,7 +164,8 @@ class _Notes:
         """Note one good image."""
         digest = hashlib.blake2b(f"{found.shown}".encode() + found.pixels.tobytes(), digest_size=DIGEST_BYTES).digest()
         self._digests[place] = np.frombuffer(digest, np.uint8)
-        resized = treatment.of_size(found.shown, form.size, form.fit)
+        resized = of_size(found.shown, *form.fitting)
+        odd = [CROPPED, *found.treatments] if loses_much(found.shown, *form.fitting) else found.treatments
         with self._lock:
             self.num_good += 1
             self._sizes[found.shown] += 1
@@ -220,7 +173,7 @@ class _Notes:
             self._formats[found.file_format] += 1
             if resized:
                 self._resizing[resized] += 1
-            for done in found.treatments:
+            for done in odd:
                 self._treatments[done].append(place)
             if place in self._wanted:
                 self._kept[place] = found.pixels
@@ -278,9 +231,12 @@ class _Notes:
         return tuple(sorted(tuple(names) for names in groups.values()))
 
     def _contact_cells(self, form: Form) -> Pixels:
+        """Return the cells; those of images that could not be used are empty, at the end of their row."""
         cells = np.full((len(self._cells), form.channels, *form.size), 255, np.uint8)
-        for cell, place in enumerate(self._cells):
-            if place in self._kept:
+        width = self._columns if self.listings["train"].class_names else len(cells)
+        for start in range(0, len(cells), width):
+            row = [place for place in self._cells[start : start + width] if place in self._kept]
+            for cell, place in enumerate(row, start):
                 cells[cell] = self._kept[place]
         return cells
 

@@ -9,7 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageOps
 
-from gansmith.data.decode import PILLOW_ERRORS, BadImageError, array_of, decode, open_image
+from gansmith.data.conversion import BadImageError
+from gansmith.data.decode import PILLOW_ERRORS, array_of, decode, open_image
 from gansmith.data.sources.base import MOST_CLASSES, Listing, Source, Split, stamp_of
 from gansmith.errors import DataError
 
