@@ -48,7 +48,7 @@ def build_optimizer(settings: Settings, parameters: Iterable[Parameter]) -> Opti
     match settings:
         case Adam():
             betas = (settings.beta1, settings.beta2)
-            return torch.optim.Adam(parameters, settings.learning_rate, betas, settings.epsilon, foreach=True)
+            return torch.optim.Adam(parameters, settings.learning_rate, betas, settings.epsilon, fused=True)
         case RMSprop():
             return torch.optim.RMSprop(
                 parameters, settings.learning_rate, settings.alpha, settings.epsilon, foreach=True

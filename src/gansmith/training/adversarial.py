@@ -16,7 +16,7 @@ from gansmith.recipe import Recipe
 from gansmith.sampling import sample
 from gansmith.training.objective import Objective
 from gansmith.training.state import TrainState
-from gansmith.training.step import average, discriminator_step, draw, generator_step, mean_of
+from gansmith.training.step import average, discriminator_step, draw, generate, generator_step, mean_of
 
 PREVIEW_COLUMNS, PREVIEW_CLASSES = 8, 32
 PREVIEW_COUNT, PREVIEW_POINTS = PREVIEW_COLUMNS**2, 1_000
@@ -57,21 +57,30 @@ class Adversarial:
         return sizes
 
     def step(self, state: TrainState, batches: dict[str, Batch]) -> dict[str, Tensor]:
-        """Take `discriminator_steps` steps of D and one of G, then average; return losses and D accuracy."""
+        """Take `discriminator_steps` steps of D and one of G, then average; return losses and D accuracy.
+
+        The fakes of the last D step also serve the G step where its batch has that size and classes: another draw of
+        the same algorithm, for one forward pass of G less.
+        """
         recipe, size = state.recipe, state.recipe.batch_size
+        count, own = recipe.size_of_generator_batch, batches.get("real_g")
+        reuses = own is None and count == size and state.micro_batch is None
         measured = []
         for index in range(recipe.discriminator_steps):
             real = batches["real_d"].part(index * size, (index + 1) * size)
             steps_taken = state.counters["steps"] * recipe.discriminator_steps + index
             draws = draw(state, "discriminator", size)
-            measured.append(discriminator_step(state, real, draws, steps_taken))
+            with torch.set_grad_enabled(reuses and index == recipe.discriminator_steps - 1):
+                fake_images = generate(state, draws.latents, real.labels)
+            measured.append(discriminator_step(state, real, fake_images, draws.rng, steps_taken))
             state.counters["images"] += size
-        count = recipe.size_of_generator_batch
-        own = batches.get("real_g")
         labels = (own or batches["real_d"]).labels
-        paired = own if LOSSES[recipe.loss].needs_real_in_g else None
         result = generator_step(
-            state, paired, None if labels is None else labels[-count:], draw(state, "generator", count)
+            state,
+            own if LOSSES[recipe.loss].needs_real_in_g else None,
+            None if labels is None else labels[-count:],
+            draw(state, "generator", count),
+            fake_images if reuses else None,
         )
         state.counters["steps"] += 1
         average(state, size * recipe.discriminator_steps)

@@ -48,30 +48,37 @@ def draw(state: TrainState, phase: str, count: int) -> Draws:
     return Draws(latents, rng)
 
 
-def discriminator_step(state: TrainState, real: Batch, draws: Draws, steps_taken: int) -> dict[str, Tensor]:
-    """Descend D's loss on real images and as many fakes of the same classes; G gets no graph.
+def generate(state: TrainState, latents: Tensor, labels: Tensor | None) -> Tensor:
+    """Return the training generator's samples (N, C, H, W) for latents (N, latent_dim), in the run's precision."""
+    with runtime.autocast(state.device, state.recipe.precision):
+        fake_images: Tensor = state.modules["generator"](latents, labels)
+        return fake_images
+
+
+def discriminator_step(
+    state: TrainState, real: Batch, fake_images: Tensor, rng: torch.Generator, steps_taken: int
+) -> dict[str, Tensor]:
+    """Descend D's loss on real images and as many fakes of the same classes.
 
     Args:
         state: its discriminator and that optimiser are changed.
         real: images (N, C, H, W) in [-1, 1], with labels (N,) where the recipe is conditional.
-        draws: N latents, and the generator that penalties draw from.
+        fake_images: (N, C, H, W) in [-1, 1]; no gradient goes to what made them.
+        rng: that penalties draw from.
         steps_taken: discriminator steps before this one; decides whose turn a lazy penalty is.
 
     Returns:
         `loss_d`, `d_accuracy` and each `penalty_*` applied, as 0-d tensors.
     """
-    recipe, count = state.recipe, len(real.images)
-    generator, discriminator = state.modules["generator"], state.modules["discriminator"]
+    recipe, count, discriminator = state.recipe, len(real.images), state.modules["discriminator"]
     measured = []
     for start, stop in parts_of(count, state.micro_batch):
-        part, latents = real.part(start, stop), draws.latents[start:stop]
-        with torch.no_grad(), runtime.autocast(state.device, recipe.precision):
-            fake_images = generator(latents, part.labels)
+        part, fake = real.part(start, stop), fake_images[start:stop].detach()
         with runtime.autocast(state.device, recipe.precision):
             real_logits = discriminator(part.images, part.labels)
-            fake_logits = discriminator(fake_images, part.labels)
+            fake_logits = discriminator(fake, part.labels)
         loss = LOSSES[recipe.loss].d(real_logits, fake_logits)
-        penalties = due_penalties(recipe, discriminator, part, fake_images, draws.rng, steps_taken)
+        penalties = due_penalties(recipe, discriminator, part, fake, rng, steps_taken)
         total = loss + sum(weight * value for weight, value in penalties.values())
         collect_gradients(state, "discriminator", total.sum() / count)
         measured.append({
@@ -96,7 +103,9 @@ def due_penalties(
     }  # fmt: skip
 
 
-def generator_step(state: TrainState, real: Batch | None, labels: Tensor | None, draws: Draws) -> dict[str, Tensor]:
+def generator_step(
+    state: TrainState, real: Batch | None, labels: Tensor | None, draws: Draws, fake_images: Tensor | None = None
+) -> dict[str, Tensor]:
     """Descend G's loss; D passes gradients on but collects none of its own.
 
     Args:
@@ -104,17 +113,18 @@ def generator_step(state: TrainState, real: Batch | None, labels: Tensor | None,
         real: N images to pair the fakes with, for a loss that needs them; their logits are taken without a graph.
         labels: (N,) of the fakes, or None.
         draws: N latents.
+        fake_images: (N, C, H, W) with a graph, if they are made already; else they are made from the latents.
 
     Returns:
         `loss_g` as a 0-d tensor.
     """
-    recipe, count = state.recipe, len(draws.latents)
-    generator, discriminator = state.modules["generator"], state.modules["discriminator"]
+    recipe, count, discriminator = state.recipe, len(draws.latents), state.modules["discriminator"]
     measured = []
     for start, stop in parts_of(count, state.micro_batch):
-        latents, part_labels = draws.latents[start:stop], None if labels is None else labels[start:stop]
+        part_labels = None if labels is None else labels[start:stop]
+        fake = generate(state, draws.latents[start:stop], part_labels) if fake_images is None else fake_images
         with frozen(discriminator), runtime.autocast(state.device, recipe.precision):
-            fake_logits = discriminator(generator(latents, part_labels), part_labels)
+            fake_logits = discriminator(fake, part_labels)
             real_logits = fake_logits.detach()
             if real is not None:
                 with torch.no_grad():
