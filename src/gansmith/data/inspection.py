@@ -15,8 +15,7 @@ from PIL import Image
 
 from gansmith.data.conversion import GREY_MODES
 from gansmith.data.decode import READ_ERRORS, array_of, open_image, quiet_pillow, reason_of, shown_size
-from gansmith.data.sources import Source, Split
-from gansmith.data.sources.base import SPLIT_NAMES
+from gansmith.data.sources import FolderSource, Source, Split, is_image_name
 from gansmith.data.storage import told_as_resources
 from gansmith.errors import DataError
 from gansmith.facts import DataFacts
@@ -100,17 +99,22 @@ def _header(raw: Any) -> tuple[Size, int]:
 
 def empty_class_folders(source: Source, split: Split = "train") -> tuple[str, ...]:
     """Return the folders beside a folder's classes that hold no images, and so are none."""
-    root: Path | None = getattr(source, "path", None)
-    if root is None or not root.is_dir():
+    if not isinstance(source, FolderSource):
         return ()
     listing = source.listing(split)
-    if not listing.class_names or listing.labels is None or not len(listing.names):
+    if listing.labels is None or not len(listing.names):
         return ()
     parts = listing.names[0].split("/")
-    parent = root.joinpath(*parts[: parts.index(listing.class_names[listing.labels[0]])])
-    known = {*listing.class_names, *SPLIT_NAMES}
-    folders = sorted(entry.name for entry in os.scandir(parent) if entry.is_dir() and not entry.name.startswith("."))
-    return tuple(name for name in folders if name not in known)
+    first = listing.class_names[listing.labels[0]]
+    if first not in parts:
+        return ()
+    folder = source.path.joinpath(*parts[: parts.index(first)])
+    beside = sorted(entry.name for entry in os.scandir(folder) if entry.is_dir() and not entry.name.startswith("."))
+    return tuple(name for name in beside if name not in listing.class_names and _is_bare(folder / name))
+
+
+def _is_bare(folder: Path) -> bool:
+    return not any(is_image_name(name) for _, _, names in os.walk(folder) for name in names)
 
 
 def check_bad(name: str, skipped: Sequence[tuple[str, str]], count: int) -> None:
