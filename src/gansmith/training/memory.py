@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from gansmith import runtime
-from gansmith.build import num_parameters
+from gansmith.build import build_discriminator, build_generator, num_parameters
 from gansmith.errors import ResourceError
 from gansmith.recipe import Recipe
 from gansmith.training.estimate import random_batches, with_batch
@@ -95,6 +95,15 @@ def step_bytes(recipe: Recipe, objective: Objective) -> tuple[float, float]:
     return fixed, OVERHEAD * per_image + BYTES * items
 
 
+def network_bytes(recipe: Recipe) -> int:
+    """Return the bytes that weights and gradients alone take; found without taking them."""
+    bare = recipe.model_copy(
+        update={"discriminator": recipe.discriminator.model_copy(update={"normalisation": None})}
+    )  # spectral norm would be computed, and takes next to nothing
+    networks = (build(bare, device="meta") for build in (build_generator, build_discriminator))
+    return 2 * BYTES * sum(num_parameters(network) for network in networks)
+
+
 def choose_micro_batch(recipe: Recipe, objective: Objective, device: torch.device) -> int | None:
     """Return how many images to compute at once, or None where the whole batch fits into memory.
 
@@ -102,6 +111,11 @@ def choose_micro_batch(recipe: Recipe, objective: Objective, device: torch.devic
         ResourceError: it does not fit and cannot be computed in parts, or not even one image fits; with what does.
     """
     free = runtime.available_memory(device) * USABLE_SHARE
+    if (networks := network_bytes(recipe)) > free:
+        raise ResourceError(
+            f"the networks take at least {_gigabytes(networks)}, {_gigabytes(free)} are free; take narrower ones "
+            "(--set generator.width=..., --set discriminator.width=...) or a smaller --size"
+        )
     fixed, per_image = step_bytes(recipe, objective)
     batch = recipe.batch_size
     if fixed + per_image * batch <= free:
