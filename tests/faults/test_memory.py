@@ -19,8 +19,8 @@ from tests.faults.runs import checkpoints
 from tests.faults.test_checkpoints import refused
 
 pytestmark = pytest.mark.faults
-HUGE = "train digits --recipe mlp --size 8 --set batch_size=1048576 --save-every 1048576 --out run"
-WIDE = "train digits --recipe dcgan-28 --set discriminator.normalisation=batch --out run --images 64 --set generator.width=16"
+HUGE = "train digits --recipe mlp --size 8 --set batch_size=131072 --save-every 131072 --out run"
+NORMED = "train digits --recipe dcgan-28 --set generator.width=16 --out run --images 64"
 
 
 def sums(folder: Path) -> dict[str, str]:
@@ -33,24 +33,24 @@ def test_15_batch_that_does_not_fit_is_computed_in_parts_and_resumes_exactly(tmp
     """Under a real limit on memory; what is stored goes on the same without it."""
     for name in ("parts", "straight"):
         (tmp_path / name).mkdir()
-    first = command.gansmith(f"{HUGE} --images 1m", tmp_path / "parts", half_a_gigabyte)
+    first = command.gansmith(f"{HUGE} --images 131072", tmp_path / "parts", half_a_gigabyte)
     assert first.code == 0, first.errors
-    said = re.search(r"a batch of 1048576 does not fit into memory: computed (\d+) images at a time", first.output)
+    said = re.search(r"a batch of 131072 does not fit into memory: computed (\d+) images at a time", first.output)
     assert said is not None, first.output
     config = yaml.safe_load((tmp_path / "parts" / "run" / "config.yaml").read_text())
     assert config["micro_batch"] == int(said[1])
-    assert command.gansmith(f"{HUGE} --images 2m", tmp_path / "parts").code == 0
-    straight = command.gansmith(f"{HUGE} --images 2m", tmp_path / "straight", half_a_gigabyte)
+    assert command.gansmith(f"{HUGE} --images 262144", tmp_path / "parts").code == 0
+    straight = command.gansmith(f"{HUGE} --images 262144", tmp_path / "straight", half_a_gigabyte)
     assert straight.code == 0, straight.errors
     assert sums(tmp_path / "parts") == sums(tmp_path / "straight")
 
 
 def test_15_batch_norm_needs_the_batch_whole_so_the_batch_that_fits_is_named_and_then_trains(tmp_path: Path) -> None:
-    result = command.gansmith(f"{WIDE} --set batch_size=65536", tmp_path, half_a_gigabyte)
+    result = command.gansmith(f"{NORMED} --set batch_size=65536", tmp_path, half_a_gigabyte)
     refused(result, 6, "a batch of 65536 needs about", "batch norm needs the batch whole")
     (fits,) = re.findall(r"--set batch_size=(\d+) fits", result.errors)
     assert int(fits) >= 16
-    smaller = command.gansmith(f"{WIDE} --set batch_size={fits}", tmp_path, half_a_gigabyte)
+    smaller = command.gansmith(f"{NORMED} --set batch_size={fits}", tmp_path, half_a_gigabyte)
     assert smaller.code == 0, smaller.errors
 
 
