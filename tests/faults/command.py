@@ -40,7 +40,9 @@ class Result:
 class Running:
     """A command at work; waited for at the end of the `with`, and killed if that takes too long."""
 
-    def __init__(self, arguments: str, folder: Path, prepare: Callable[[], Any] | None, environment: dict[str, str]) -> None:
+    def __init__(
+        self, arguments: str, folder: Path, prepare: Callable[[], Any] | None, environment: dict[str, str]
+    ) -> None:
         self._files = folder / f".output-{time.monotonic_ns()}", folder / f".errors-{time.monotonic_ns()}"
         everything = {"GANSMITH_CACHE": os.environ["GANSMITH_CACHE"], **environment}
         self._started = time.monotonic()
@@ -91,9 +93,7 @@ class Running:
         return Result(self.process.exitcode, output, errors, time.monotonic() - self._started)
 
 
-def start(
-    arguments: str, folder: Path, prepare: Callable[[], Any] | None = None, **environment: str
-) -> Running:
+def start(arguments: str, folder: Path, prepare: Callable[[], Any] | None = None, **environment: str) -> Running:
     """Start `gansmith ARGUMENTS` in a folder.
 
     Args:
@@ -105,16 +105,18 @@ def start(
     return Running(arguments, folder, prepare, environment)
 
 
-def gansmith(
-    arguments: str, folder: Path, prepare: Callable[[], Any] | None = None, **environment: str
-) -> Result:
+def gansmith(arguments: str, folder: Path, prepare: Callable[[], Any] | None = None, **environment: str) -> Result:
     """Run `gansmith ARGUMENTS` in a folder and return how it ended; see `start`."""
     with start(arguments, folder, prepare, **environment) as running:
         return running.wait()
 
 
 def _child(
-    arguments: list[str], folder: Path, files: tuple[Path, Path], environment: dict[str, str], prepare: Callable[[], Any] | None
+    arguments: list[str],
+    folder: Path,
+    files: tuple[Path, Path],
+    environment: dict[str, str],
+    prepare: Callable[[], Any] | None,
 ) -> None:
     for path, descriptor in zip(files, (1, 2), strict=True):
         os.dup2(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND), descriptor)

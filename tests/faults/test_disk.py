@@ -23,7 +23,9 @@ LONG = TINY.replace("--save-every 256", "--save-every 2560") + " --images 50m"
 
 
 def partial_files(folder: Path) -> list[Path]:
-    return [path for path in folder.rglob("*") if path.name.startswith((".writing-", ".replaced-")) or path.suffix == ".tmp"]
+    return [
+        path for path in folder.rglob("*") if path.name.startswith((".writing-", ".replaced-")) or path.suffix == ".tmp"
+    ]
 
 
 def test_05_disk_full_while_saving_keeps_the_previous_checkpoint_and_exits_6_at_the_end(small_run: Path) -> None:

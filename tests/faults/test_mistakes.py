@@ -83,7 +83,11 @@ def test_25_all_mistakes_are_told_at_once_with_near_matches_and_without_torch(tm
     ],
 )  # fmt: skip
 def test_mistake_names_its_place_and_value(
-    arguments: str, texts: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    arguments: str,
+    texts: list[str],
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.chdir(tmp_path)
     errors = told(TRAIN.replace("--images 64", "") + arguments, capsys)
