@@ -1,4 +1,4 @@
-"""What a process may be denied: room on the disk, memory, the right to write, a module. Called in the process itself."""
+"""What a process may be denied: room on the disk, memory, the right to write, a module. Called in it, but for disks."""
 
 from __future__ import annotations
 

@@ -72,8 +72,8 @@ def test_03_no_whole_checkpoint_is_an_error_with_each_reason_and_no_fresh_start(
     (before / "modules.safetensors").write_bytes(b"")
     for command in (GO_ON, "sample run"):
         refused(
-            gansmith(command, small_run), 4, "no usable checkpoint is left", f"{newest.name}/state.json: cannot be read",
-            f"{before.name}/modules.safetensors: damaged (0 bytes",
+            gansmith(command, small_run), 4, "no usable checkpoint is left",
+            f"{newest.name}/state.json: cannot be read", f"{before.name}/modules.safetensors: damaged (0 bytes",
         )  # fmt: skip
     assert checkpoints(small_run) == [newest, before]
 
@@ -154,7 +154,7 @@ def with_giant_networks(file: Path) -> None:
         (cut_and_vouched, ["cannot be read"]),
         (with_header(2**62), ["cannot be read"]),
         (without_a_key, ["ema.safetensors: does not fit the recipe", "layers.0.weight is missing"]),
-        (with_another_shape, ["ema.safetensors: does not fit the recipe", "layers.0.weight has shape (3, 2), expected"]),
+        (with_another_shape, ["ema.safetensors: does not fit the recipe", "layers.0.weight has shape (3, 2)"]),
         (with_giant_networks, ["ema.safetensors: does not fit the recipe", "expected (1000000, 100)"]),
     ],
     ids=["04-truncated", "04-giant-header", "04-missing-key", "04-wrong-shape", "04-giant-networks"],
