@@ -1,4 +1,4 @@
-"""Rows 10 and 29: a signal saves within 10 s and says how to go on; a second leaves at once; closed outputs are survived."""
+"""Rows 10 and 29: a signal saves within 10 s, a second leaves at once; closed outputs are survived."""
 
 from __future__ import annotations
 

@@ -32,8 +32,8 @@ ALLOWED_SECONDS = 10
 def test_signal_before_training_ends_it_and_leaves_nothing_half_decoded(
     number: signal.Signals, code: int, tmp_path: Path
 ) -> None:
-    photos = write_images(tmp_path / "photos", 20, (900, 900), mode="RGB")
-    for copy in range(100):
+    photos = write_images(tmp_path / "photos", 4, (900, 900), mode="RGB")
+    for copy in range(500):
         shutil.copytree(photos, tmp_path / "many" / str(copy), copy_function=os.link)
     cache = tmp_path / "cache"
     with start(

@@ -279,18 +279,17 @@ time.sleep(60)
 """
 
 
-@pytest.mark.faults
 class TestLock:
-    def test_06_lock_makes_the_folder_and_is_freed_on_release(self, tmp_path):
+    def test_lock_makes_the_folder_and_is_freed_on_release(self, tmp_path):
         for _ in range(2):
             with lock(tmp_path / "deep" / "run"):
                 assert (tmp_path / "deep" / "run").is_dir()
 
-    def test_06_second_lock_in_the_same_process_is_refused(self, tmp_path):
+    def test_second_lock_in_the_same_process_is_refused(self, tmp_path):
         with lock(tmp_path), pytest.raises(ResourceError, match="another process is training"):
             lock(tmp_path)
 
-    def test_06_lock_of_a_live_process_is_respected_and_that_of_a_killed_one_is_free(self, tmp_path):
+    def test_lock_of_a_live_process_is_respected_and_that_of_a_killed_one_is_free(self, tmp_path):
         with subprocess.Popen([sys.executable, "-c", HOLD, str(tmp_path)], stdout=subprocess.PIPE, text=True) as other:
             try:
                 assert other.stdout.readline() == "held\n"
@@ -302,11 +301,11 @@ class TestLock:
                 other.wait(10)
         lock(tmp_path).release()
 
-    def test_06_left_over_lock_file_is_no_lock(self, tmp_path):
+    def test_left_over_lock_file_is_no_lock(self, tmp_path):
         (tmp_path / ".lock").write_text(json.dumps({"pid": 1}))
         lock(tmp_path).release()
 
-    def test_06_file_in_place_of_the_folder_is_a_resource_error(self, tmp_path):
+    def test_file_in_place_of_the_folder_is_a_resource_error(self, tmp_path):
         (tmp_path / "file").write_text("")
         with pytest.raises(ResourceError, match="cannot be written to"):
             lock(tmp_path / "file" / "run")
