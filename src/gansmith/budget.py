@@ -28,7 +28,7 @@ class Budget:
             UsageError: a number is not above 0, or neither is given.
         """
         problems = []
-        if self.images is not None and (not isinstance(self.images, int) or self.images < 1):
+        if self.images is not None and (type(self.images) is not int or self.images < 1):
             problems.append(f"images={self.images!r}: must be a whole number above 0")
         if self.minutes is not None and (not isinstance(self.minutes, int | float) or not self.minutes > 0):
             problems.append(f"minutes={self.minutes!r}: must be a number above 0")

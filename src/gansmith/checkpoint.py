@@ -256,7 +256,7 @@ def read_checkpoint(path: Path) -> Checkpoint:
         if about[OWN_SUM] != sum_of_about(about):
             raise ValueError("its sha256 is not the one recorded")
         newer = about["format"] > FORMAT
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
         raise CheckpointError(f"{path}: about.json is missing or damaged ({type(error).__name__})") from error
     if newer:
         raise NewerFormatError(
@@ -266,6 +266,8 @@ def read_checkpoint(path: Path) -> Checkpoint:
     sums = about.get("sha256")
     if not isinstance(sums, dict):
         raise CheckpointError(f"{path}: about.json has no sha256 of the other files")
+    if not isinstance(about.get("machine"), dict):
+        raise CheckpointError(f"{path}: about.json does not say which machine it was trained on")
     contents = {name: _verified(path / name, sums.get(name)) for name in FILES}
     try:
         recipe = Recipe.model_validate_json(contents["recipe.json"])

@@ -26,8 +26,9 @@ from gansmith.checkpoint import Checkpoint, read_checkpoint, read_newest, write_
 from gansmith.ema import settle_generator
 from gansmith.errors import CheckpointError, UsageError, near_matches
 from gansmith.facts import Classes
+from gansmith.overrides import describe_validation
 from gansmith.recipe import Recipe
-from gansmith.restore import copy_tensors
+from gansmith.restore import check_tensors, copy_tensors
 from gansmith.version import __version__
 
 FORMAT = 2
@@ -186,6 +187,8 @@ def _from_checkpoint(checkpoint: Checkpoint, raw: bool, device: str) -> Model:
 
 
 def _filled(recipe: Recipe, found: dict[str, Tensor], path: Path, device: str) -> nn.Module:
+    # Shapes first: a forged recipe could ask for more memory than there is.
+    check_tensors(build_generator(recipe, device="meta").state_dict(), found, path)
     generator = build_generator(recipe)
     copy_tensors(generator.state_dict(), found, path)
     return generator.to(runtime.choose_device(device)).requires_grad_(False).eval()
@@ -224,7 +227,11 @@ def _load_saved(path: Path, device: str) -> Model:
         tensors = safetensors.torch.load(content)
         images_seen = int(config["images_seen"])
         classes = _classes_in(config)
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, ValidationError, SafetensorError) as error:
+    except ValidationError as error:
+        raise CheckpointError(
+            f"{path}: not a readable saved model (its recipe: {'; '.join(describe_validation(error))})"
+        ) from error
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError, SafetensorError) as error:
         raise CheckpointError(f"{path}: not a readable saved model ({error})") from error
     return Model(_filled(recipe, tensors, path / "model.safetensors", device), recipe, images_seen, classes)
 

@@ -38,7 +38,7 @@ def choose_device(name: str = "auto") -> torch.device:
         device = torch.device(name)
     except RuntimeError:
         raise UsageError(f"--device {name}: not a device; write auto, cpu, cuda or cuda:0") from None
-    if device.type not in ("cpu", "cuda") or (device.type == "cuda" and (device.index or 0) >= gpus):
+    if (device.index or 0) >= {"cpu": 1, "cuda": gpus}.get(device.type, 0):
         there_is = f"cpu and {gpus} GPU{'s' if gpus > 1 else ''}" if gpus else "cpu, and no GPU that torch can use"
         raise UsageError(f"--device {name}: this machine has {there_is}")
     return device

@@ -16,7 +16,8 @@ Normalisation = Literal["batch", "spectral"]
 Rate = Annotated[float, Field(gt=0)]
 Weight = Annotated[float, Field(ge=0)]
 Share = Annotated[float, Field(ge=0, lt=1)]
-Widths = Annotated[tuple[PositiveInt, ...], Field(min_length=1)]
+Width = Annotated[int, Field(gt=0, le=2**20)]
+Widths = Annotated[tuple[Width, ...], Field(min_length=1)]
 
 
 class Settings(BaseModel):
@@ -29,7 +30,7 @@ class MLPGenerator(Settings):
     """Dense layers with LeakyReLU 0.2, then a dense layer to C*H*W and tanh (Goodfellow et al. 2014)."""
 
     family: Literal["mlp"] = "mlp"
-    latent_dim: PositiveInt = 100
+    latent_dim: Width = 100
     hidden: Widths = (128, 128)
     normalisation: Literal["batch"] | None = None  # after each hidden dense layer
 
@@ -47,8 +48,8 @@ class DCGANGenerator(Settings):
     """A dense layer to the base map, then transposed convolutions of stride 2 (Radford et al. 2016)."""
 
     family: Literal["dcgan"] = "dcgan"
-    latent_dim: PositiveInt = 100
-    width: PositiveInt = 64  # channels of the last hidden map; earlier ones double, up to 16 x width
+    latent_dim: Width = 100
+    width: Width = 64  # channels of the last hidden map; earlier ones double, up to 16 x width
     kernel: Literal[4, 5] = 4  # of the transposed convolutions, pixels
     stem: bool = False  # a transposed convolution of stride 1 before the first doubling
     head: Literal["transposed", "convolution"] = "convolution"  # the layer that makes the C output channels
@@ -58,7 +59,7 @@ class DCGANDiscriminator(Settings):
     """Convolutions of stride 2 with LeakyReLU 0.2, flatten, one logit."""
 
     family: Literal["dcgan"] = "dcgan"
-    width: PositiveInt = 64  # channels of the first map; later ones double, up to 16 x width
+    width: Width = 64  # channels of the first map; later ones double, up to 16 x width
     kernel: Literal[4, 5] = 4
     normalisation: Normalisation | None = None  # batch: not on the first layer
     dropout: Share = 0.0  # after each LeakyReLU
@@ -68,15 +69,15 @@ class DenseConvGenerator(Settings):
     """Dense layers up to the base map, then convolutions 3x3 and nearest upsampling; batch norm and ReLU."""
 
     family: Literal["dense-conv"] = "dense-conv"
-    latent_dim: PositiveInt = 100
-    width: PositiveInt = 64  # channels of the last convolution; dense 4, 8, 16 x width, maps 4, 2, ... 2, 1 x width
+    latent_dim: Width = 100
+    width: Width = 64  # channels of the last convolution; dense 4, 8, 16 x width, maps 4, 2, ... 2, 1 x width
 
 
 class DenseConvDiscriminator(Settings):
     """Flatten, dense layers with LeakyReLU 0.2, one logit."""
 
     family: Literal["dense-conv"] = "dense-conv"
-    width: PositiveInt = 64  # dense layers of 8, 4, 2 x width
+    width: Width = 64  # dense layers of 8, 4, 2 x width
     normalisation: Normalisation | None = None  # batch: not on the first layer
     dropout: Share = 0.0  # after each LeakyReLU
 
@@ -85,8 +86,8 @@ class ResNetGenerator(Settings):
     """Residual up blocks with batch norm, conditional where there are classes (Miyato et al. 2018)."""
 
     family: Literal["resnet"] = "resnet"
-    latent_dim: PositiveInt = 128
-    width: PositiveInt = 256  # channels of the last block
+    latent_dim: Width = 128
+    width: Width = 256  # channels of the last block
     growth: Literal[1, 2] = 1  # channels of a block / those of the next: 1 as at 32x32, 2 as at 48x48; up to 16 x width
 
 
@@ -94,7 +95,7 @@ class ResNetDiscriminator(Settings):
     """Residual down blocks, plain blocks, sum over the map, one logit (Miyato et al. 2018)."""
 
     family: Literal["resnet"] = "resnet"
-    width: PositiveInt = 128  # channels of the first block
+    width: Width = 128  # channels of the first block
     growth: Literal[1, 2] = 1  # 1: two plain blocks at the end, as at 32x32; 2: doubling, one plain, as at 48x48
     normalisation: Literal["spectral"] | None = "spectral"
 

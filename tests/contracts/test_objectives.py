@@ -142,7 +142,8 @@ def test_preview_is_fixed_by_its_seed_and_in_range(case: Case) -> None:
     assert not any(module.training for module in state.ema.values())
 
 
-def test_resuming_is_bit_exact(case: Case, tmp_path: Path) -> None:
+@pytest.mark.faults
+def test_08_resuming_is_bit_exact(case: Case, tmp_path: Path) -> None:
     objective, recipe = case
     straight = objective.initialise(recipe, 0, CPU)
     advance(case, straight, 4)

@@ -146,7 +146,7 @@ def test_folder_with_a_broken_image_trains_and_names_it(tmp_path: Path) -> None:
     assert result.returncode == 0, result.stderr
     assert "training at 16x16" in result.stdout
     assert "skipped a/broken.jpg" in result.stdout
-    assert "30 of them cropped" in result.stdout
+    assert "30 of them brought to 16x16" in result.stdout
 
 
 @pytest.mark.parametrize(

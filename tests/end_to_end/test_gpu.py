@@ -12,8 +12,9 @@ from gansmith.recipes import RECIPES
 pytestmark = pytest.mark.gpu
 
 
+@pytest.mark.faults
 @pytest.mark.parametrize("name", RECIPES)
-def test_recipe_trains_on_the_gpu_and_goes_on_on_the_cpu(name: str, tmp_path: Path) -> None:
+def test_09_recipe_trains_on_the_gpu_and_goes_on_on_the_cpu(name: str, tmp_path: Path) -> None:
     recipe = RECIPES[name](precision="bfloat16")
     size = recipe.batch_size
     for steps, device in ((4, "cuda"), (8, "cuda"), (10, "cpu")):

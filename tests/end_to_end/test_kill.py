@@ -54,8 +54,10 @@ def run_until_killed(process: subprocess.Popen[str], trial: int, chance: random.
     raise AssertionError("the training ended before it was killed")
 
 
-@pytest.mark.timeout(600)
-def test_kill_loses_nothing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+@pytest.mark.faults
+@pytest.mark.slow
+@pytest.mark.timeout(1200)
+def test_01_kill_loses_nothing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     chance, folder, saved = random.Random(11), tmp_path / "run", 0
     reached_at_most = 0
     for trial in range(TRIALS):

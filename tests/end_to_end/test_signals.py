@@ -1,4 +1,4 @@
-"""Ctrl-C and SIGTERM save within 10 s and say how to go on; a second leaves at once; a closed output is survived."""
+"""Rows 10 and 29: a signal saves within 10 s, a second leaves at once; closed outputs are survived."""
 
 from __future__ import annotations
 
@@ -32,8 +32,11 @@ def wait_for_first_record(folder: Path) -> None:
         time.sleep(0.05)
 
 
+@pytest.mark.faults
 @pytest.mark.parametrize(("number", "exit_code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
-def test_one_signal_saves_and_the_same_command_goes_on(number: signal.Signals, exit_code: int, tmp_path: Path) -> None:
+def test_10_one_signal_saves_and_the_same_command_goes_on(
+    number: signal.Signals, exit_code: int, tmp_path: Path
+) -> None:
     for attempt in range(2):
         with start(*RUN, cwd=tmp_path) as process:
             wait_for_first_record(tmp_path / "run")
@@ -52,7 +55,9 @@ def test_one_signal_saves_and_the_same_command_goes_on(number: signal.Signals, e
         assert f"{checkpoint.about['images_seen']:,} images" in output
 
 
-def test_stop_of_a_network_that_is_slow_to_settle_is_still_fast(tmp_path: Path) -> None:
+@pytest.mark.faults
+@pytest.mark.slow
+def test_10_stop_of_a_network_that_is_slow_to_settle_is_still_fast(tmp_path: Path) -> None:
     """At 64x64, settling dcgan-32 takes longer than a stop may on one core; the state is saved without it."""
     with start(
         "train", "digits", "--recipe", "dcgan-32", "--size", "64", "--images", "50m", "--out", "run", cwd=tmp_path
@@ -66,7 +71,8 @@ def test_stop_of_a_network_that_is_slow_to_settle_is_still_fast(tmp_path: Path) 
     assert checkpoint_folders(tmp_path / "run" / "checkpoints")
 
 
-def test_second_signal_leaves_at_once(tmp_path: Path) -> None:
+@pytest.mark.faults
+def test_10_second_signal_leaves_at_once(tmp_path: Path) -> None:
     script = Path(__file__).with_name("killable.py")
     with subprocess.Popen(
         [sys.executable, str(script), "run", "800000", "40", "1"],
@@ -88,32 +94,37 @@ def test_second_signal_leaves_at_once(tmp_path: Path) -> None:
     assert process.returncode == 143
 
 
-def test_closed_pipe_does_not_stop_training(tmp_path: Path) -> None:
+@pytest.mark.faults
+def test_29_closed_pipe_does_not_stop_training(tmp_path: Path) -> None:
     result = bash(f"{TRAIN} --images 20k | head -n 1; echo ${{PIPESTATUS[0]}}", tmp_path)
     assert result.stdout.splitlines()[-1] == "0"
     assert result.stderr == ""
     assert Metrics(tmp_path / "run" / "metrics.jsonl").read()[-1]["images"] >= 20_000
 
 
-def test_help_into_a_closed_pipe_is_no_error(tmp_path: Path) -> None:
+@pytest.mark.faults
+def test_29_help_into_a_closed_pipe_is_no_error(tmp_path: Path) -> None:
     result = bash(f"{sys.executable} -m gansmith train --help | head -n 1; echo ${{PIPESTATUS[0]}}", tmp_path)
     assert (result.stdout.splitlines()[-1], result.stderr) == ("0", "")
 
 
-def test_no_standard_output_at_all_does_not_stop_training(tmp_path: Path) -> None:
+@pytest.mark.faults
+def test_29_no_standard_output_at_all_does_not_stop_training(tmp_path: Path) -> None:
     result = bash(f"{TRAIN} --images 2k >&-", tmp_path)
     assert (result.returncode, result.stderr) == (0, "")
     assert checkpoint_folders(tmp_path / "run" / "checkpoints")
 
 
-def test_output_that_is_no_terminal_is_plain_lines(tmp_path: Path) -> None:
+@pytest.mark.faults
+def test_29_output_that_is_no_terminal_is_plain_lines(tmp_path: Path) -> None:
     result = gansmith("train", "digits", "--recipe", "mlp", "--images", "2k", "--out", "run", cwd=tmp_path)
     assert result.returncode == 0
     assert "\x1b" not in result.stdout
     assert "done: 2,048 images" in result.stdout
 
 
-def test_terminal_without_colour_gets_none(tmp_path: Path) -> None:
+@pytest.mark.faults
+def test_29_terminal_without_colour_gets_none(tmp_path: Path) -> None:
     """In a real pseudo-terminal, with NO_COLOR set, no colour codes come (cursor movement may)."""
     result = subprocess.run(
         ["script", "-qec", f"{TRAIN} --images 100k", "/dev/null"],

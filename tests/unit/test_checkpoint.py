@@ -188,9 +188,10 @@ class TestKeeping:
 
 
 class TestDamage:
+    @pytest.mark.faults
     @pytest.mark.parametrize("file", [*FILES, "about.json"])
     @pytest.mark.parametrize("share", [0.0, 0.3, 0.999])
-    def test_newest_with_a_truncated_file_is_passed_over_by_name(self, tmp_path, file, share):
+    def test_02_newest_with_a_truncated_file_is_passed_over_by_name(self, tmp_path, file, share):
         older, newer, _ = save_twice(tmp_path)
         content = (newer / file).read_bytes()
         (newer / file).write_bytes(content[: int(len(content) * share)])
@@ -200,9 +201,10 @@ class TestDamage:
         assert newer.name in reason
         assert file in reason
 
+    @pytest.mark.faults
     @pytest.mark.parametrize("file", FILES)
     @pytest.mark.parametrize("share", [0.0, 0.5, 0.999])
-    def test_newest_with_one_flipped_byte_is_passed_over_by_name(self, tmp_path, file, share):
+    def test_02_newest_with_one_flipped_byte_is_passed_over_by_name(self, tmp_path, file, share):
         older, newer, _ = save_twice(tmp_path)
         content = bytearray((newer / file).read_bytes())
         content[int(len(content) * share)] ^= 1
@@ -213,10 +215,11 @@ class TestDamage:
         assert str(newer / file) in reason
         assert "sha256" in reason
 
+    @pytest.mark.faults
     @pytest.mark.parametrize(
         "text", ["format", "1,", "version", "images_seen", "data_fingerprint", "machine", "sha256"]
     )
-    def test_newest_with_a_flipped_byte_in_about_json_is_passed_over(self, tmp_path, text):
+    def test_02_newest_with_a_flipped_byte_in_about_json_is_passed_over(self, tmp_path, text):
         older, newer, _ = save_twice(tmp_path)
         content = bytearray((newer / "about.json").read_bytes())
         content[content.index(text.encode())] ^= 2
@@ -240,14 +243,16 @@ class TestDamage:
         with pytest.raises(CheckpointError):
             read_checkpoint(path)
 
+    @pytest.mark.faults
     @pytest.mark.parametrize("file", [*FILES, "about.json"])
-    def test_missing_file_is_named(self, tmp_path, file):
+    def test_02_missing_file_is_named(self, tmp_path, file):
         path = save_checkpoint(tiny_state(), tmp_path, 1.0, "")
         (path / file).unlink()
         with pytest.raises(CheckpointError, match=file):
             read_checkpoint(path)
 
-    def test_all_bad_is_an_error_with_each_reason(self, tmp_path):
+    @pytest.mark.faults
+    def test_03_all_bad_is_an_error_with_each_reason(self, tmp_path):
         older, newer, _ = save_twice(tmp_path)
         (older / "modules.safetensors").write_bytes(b"")
         (newer / "state.json").unlink()
@@ -259,7 +264,8 @@ class TestDamage:
         assert str(newer / "state.json") in message
         assert raised.value.exit_code == 4
 
-    def test_newer_format_is_refused_by_its_version_and_not_passed_over(self, tmp_path):
+    @pytest.mark.faults
+    def test_07_newer_format_is_refused_by_its_version_and_not_passed_over(self, tmp_path):
         _, newer, _ = save_twice(tmp_path)
         about = json.loads((newer / "about.json").read_text())
         write_about(newer, {**about, "format": FORMAT + 1, "version": "9.8.7"})
@@ -283,16 +289,18 @@ class TestForeignContent:
         pickle.loads(pickle.dumps(Bomb(tmp_path / "marker")))
         assert (tmp_path / "marker").exists()
 
-    def test_pickle_file_is_refused_unopened(self, tmp_path):
+    @pytest.mark.faults
+    def test_04_pickle_file_is_refused_unopened(self, tmp_path):
         path = tmp_path / "model.pt"
         path.write_bytes(pickle.dumps(Bomb(tmp_path / "marker")))
         with pytest.raises(CheckpointError, match="never unpickles"):
             read_checkpoint(path)
         assert not (tmp_path / "marker").exists()
 
+    @pytest.mark.faults
     @pytest.mark.parametrize("by_torch", [False, True])
     @pytest.mark.parametrize("file", FILES)
-    def test_pickle_in_place_of_a_file_is_refused_unopened(self, tmp_path, file, by_torch):
+    def test_04_pickle_in_place_of_a_file_is_refused_unopened(self, tmp_path, file, by_torch):
         path = save_checkpoint(tiny_state(), tmp_path / "checkpoints", 1.0, "")
         if by_torch:
             torch.save({"x": Bomb(tmp_path / "marker")}, path / file)
@@ -303,16 +311,18 @@ class TestForeignContent:
             read_checkpoint(path)
         assert not (tmp_path / "marker").exists()
 
+    @pytest.mark.faults
     @pytest.mark.parametrize("length", [2**63, 2**40, 10**8 + 1])
-    def test_safetensors_with_a_giant_header_is_refused(self, tmp_path, length):
+    def test_04_safetensors_with_a_giant_header_is_refused(self, tmp_path, length):
         path = save_checkpoint(tiny_state(), tmp_path, 1.0, "")
         (path / "modules.safetensors").write_bytes(struct.pack("<Q", length) + b"{}" * 100)
         with_right_sums(path)
         with pytest.raises(CheckpointError, match="cannot be read"):
             read_checkpoint(path)
 
+    @pytest.mark.faults
     @pytest.mark.parametrize("file", ["modules.safetensors", "ema.safetensors"])
-    def test_missing_unexpected_and_misshapen_tensors_are_named(self, tmp_path, file):
+    def test_04_missing_unexpected_and_misshapen_tensors_are_named(self, tmp_path, file):
         path = save_checkpoint(tiny_state(), tmp_path, 1.0, "")
 
         def change(tensors: dict[str, torch.Tensor]) -> None:
@@ -334,8 +344,9 @@ class TestForeignContent:
             k: v for k, v in before.items() if k.startswith(file[:3])
         }
 
+    @pytest.mark.faults
     @pytest.mark.parametrize("key", ["generator/0/exp_avg", "generator/99/exp_avg"])
-    def test_optimiser_state_of_another_shape_is_named(self, tmp_path, key):
+    def test_04_optimiser_state_of_another_shape_is_named(self, tmp_path, key):
         path = save_checkpoint(tiny_state(), tmp_path, 1.0, "")
         change_tensors(path / "optimizers.safetensors", lambda tensors: tensors.update({key: torch.zeros(3, 2)}))
         with pytest.raises(CheckpointError, match=rf"{key} (has shape \(3, 2\)|is not expected)"):
@@ -348,8 +359,9 @@ class TestForeignContent:
         with pytest.raises(CheckpointError, match=key.split("/", 1)[1]):
             restore(new_state(tiny_recipe()), read_checkpoint(path))
 
+    @pytest.mark.faults
     @pytest.mark.parametrize("prefix", ["generator/0/exp_avg_sq", "generator/0/", "generator/"])
-    def test_missing_optimiser_state_is_named(self, tmp_path, prefix):
+    def test_04_missing_optimiser_state_is_named(self, tmp_path, prefix):
         path = save_checkpoint(tiny_state(), tmp_path, 1.0, "")
 
         def change(tensors: dict[str, torch.Tensor]) -> None:
@@ -409,8 +421,9 @@ class TestKilledSaves:
 
 
 class TestFullDisk:
+    @pytest.mark.faults
     @pytest.mark.parametrize("failing_call", range(7))
-    def test_failing_write_leaves_nothing_partial_and_keeps_the_previous(self, tmp_path, monkeypatch, failing_call):
+    def test_05_failing_write_leaves_nothing_partial_and_keeps_the_previous(self, tmp_path, monkeypatch, failing_call):
         state = tiny_state()
         previous = save_checkpoint(state, tmp_path, 1.0, "")
         train_one_step(state)

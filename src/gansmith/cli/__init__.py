@@ -7,7 +7,9 @@ from __future__ import annotations
 
 import logging
 import os
+import signal
 import sys
+import threading
 from collections.abc import Sequence
 from typing import Annotated
 
@@ -46,6 +48,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     arguments = list(sys.argv[1:] if arguments is None else arguments)
     debug = "--debug" in arguments
     logging.basicConfig(format="gansmith: %(message)s", level=logging.WARNING)
+    _leave_in_order_on_sigterm()
     try:
         command, unknown = parse(arguments)
         command.run(unknown)
@@ -92,6 +95,12 @@ def parse(arguments: Sequence[str]) -> tuple[Command, list[str]]:
     )
     command: Command = chosen.action if isinstance(chosen, ClassifyCommand) else chosen
     return command, unknown_arguments(command, unknown)
+
+
+def _leave_in_order_on_sigterm() -> None:
+    """Until training takes over (`training/stop.py`): what is half written, such as decoded images, is removed."""
+    if threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))
 
 
 def _complain(error: GansmithError) -> None:

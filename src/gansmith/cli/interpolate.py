@@ -10,7 +10,7 @@ from typing import Annotated
 import tyro
 
 from gansmith.cli.command import Command
-from gansmith.cli.sample import parse_classes, range_problems
+from gansmith.cli.sample import cannot_write, parse_classes, range_problems
 from gansmith.errors import UsageError
 
 
@@ -53,6 +53,8 @@ class InterpolateCommand(Command):
         frames = interpolate(model, self.num, self.frames, self.stops, self.seed, classes)
         try:
             path = save_animation(frames, self.out)
-        except (ValueError, OSError) as error:
+        except ValueError as error:
             raise UsageError(f"--out {self.out}: {error}") from error
+        except OSError as error:
+            raise cannot_write(self.out, error) from error
         Display().say(f"{path}: {self.frames} frames of {self.num} walks, seed {self.seed}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -11,7 +12,7 @@ from typing import Annotated
 import tyro
 
 from gansmith.cli.command import Command
-from gansmith.errors import UsageError
+from gansmith.errors import GansmithError, ResourceError, UsageError
 
 
 @dataclass
@@ -51,9 +52,18 @@ class SampleCommand(Command):
         try:
             samples = sample(model, self.num, self.seed, classes=classes, truncation=self.truncation)
             path = save_images(samples, self.out, columns_of(self.num, classes))
-        except (ValueError, OSError) as error:
+        except ValueError as error:
             raise UsageError(f"--out {self.out}: {error}") from error
+        except OSError as error:
+            raise cannot_write(self.out, error) from error
         Display().say(f"{path}: {self.num} samples at {model.images_seen:,} images seen, seed {self.seed}")
+
+
+def cannot_write(out: Path, error: OSError) -> GansmithError:
+    """Return the error for a file that could not be written: of the disk where it is full, else of the path."""
+    is_full = error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+    kind = ResourceError if is_full else UsageError
+    return kind(f"--out {out}: cannot be written ({error.strerror or error})")
 
 
 def range_problems(num: int, seed: int) -> list[str]:

@@ -200,7 +200,8 @@ def _is_alive(process: int) -> bool:
 
 
 def _short(name: str) -> str:
-    return os.fsencode(name)[:LONGEST_NAME].decode(errors="ignore")
+    whole_characters = os.fsencode(name)[:LONGEST_NAME].decode(errors="ignore")
+    return os.fsdecode(whole_characters.encode())  # as this system writes names, also where that is not UTF-8
 
 
 def _load(name: str, folder: Path, form: Form) -> DataSet | None:

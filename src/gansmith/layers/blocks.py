@@ -55,6 +55,8 @@ def from_map(maps: Tensor) -> Tensor:
 def initialise_normal(module: nn.Module) -> None:
     """Draw conv and dense weights from N(0, 0.02), batch-norm scales from N(1, 0.02), no bias (Radford et al. 2016)."""
     for layer in module.modules():
+        if any(parameter.is_meta for parameter in layer.parameters(recurse=False)):
+            continue  # a second of imports, for nothing
         if isinstance(layer, nn.Conv2d | nn.ConvTranspose2d | nn.Linear):
             nn.init.normal_(layer.weight, 0.0, INITIAL_STD)
         elif isinstance(layer, nn.BatchNorm2d | nn.BatchNorm1d):

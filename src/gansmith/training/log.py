@@ -6,6 +6,7 @@ A closed standard output silences the display and nothing else.
 from __future__ import annotations
 
 import contextlib
+import errno
 import json
 import os
 import sys
@@ -35,9 +36,17 @@ class Metrics:
         self.path = path
 
     def append(self, record: dict[str, Any]) -> None:
-        """Add one record."""
-        with self.path.open("a", encoding="utf-8") as file:
-            file.write(json.dumps(record) + "\n")
+        """Add one record, whole or not at all.
+
+        Raises:
+            OSError: the disk is full, or the folder is gone or not writable.
+        """
+        line = (json.dumps(record) + "\n").encode()
+        with self.path.open("ab", buffering=0) as file:
+            end = file.seek(0, os.SEEK_END)
+            if file.write(line) < len(line):  # the next record must not follow half of this one
+                file.truncate(end)
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     def read(self) -> list[dict[str, Any]]:
         """Return every whole record; a line that a killed run left half-written is passed over."""

@@ -6,12 +6,13 @@ Where it does not fit, the batch is computed in parts (`TrainState.micro_batch`)
 from __future__ import annotations
 
 import weakref
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 from gansmith import runtime
-from gansmith.build import num_parameters
+from gansmith.build import build_discriminator, build_generator, num_parameters
 from gansmith.errors import ResourceError
 from gansmith.recipe import Recipe
 from gansmith.training.estimate import random_batches, with_batch
@@ -70,8 +71,23 @@ class _Kept:
         self.tensor = tensor
 
 
-def step_bytes(recipe: Recipe, objective: Objective) -> tuple[float, float]:
-    """Return (bytes that do not depend on the batch, bytes for each image of it) that training takes.
+@dataclass(frozen=True)
+class StepBytes:
+    """What a step takes, in bytes.
+
+    Attributes:
+        fixed: whatever the batch: weights, their gradients and averages, the optimisers.
+        held: for each image of the batch, also where it is computed in parts: the images and latents themselves.
+        kept: for each image that is computed at once: what its gradients need.
+    """
+
+    fixed: float
+    held: float
+    kept: float
+
+
+def step_bytes(recipe: Recipe, objective: Objective) -> StepBytes:
+    """Return what training takes.
 
     Args:
         recipe: whose batch size does not matter.
@@ -92,7 +108,17 @@ def step_bytes(recipe: Recipe, objective: Objective) -> tuple[float, float]:
     optimizer_values = sum(tensor.numel() for tensor in state.optimizer_tensors().values())
     fixed = BYTES * (2 * trained + averaged + optimizer_values) + SLACK
     items = sum(batch.images.numel() for batch in batches.values()) / SMALL_BATCHES[1]
-    return fixed, OVERHEAD * per_image + BYTES * items
+    # Twice: images while they become floats, the latents of both players.
+    return StepBytes(fixed, 2 * BYTES * (items + recipe.generator.latent_dim), OVERHEAD * per_image)
+
+
+def network_bytes(recipe: Recipe) -> int:
+    """Return the bytes that weights and gradients alone take; found without taking them."""
+    bare = recipe.model_copy(
+        update={"discriminator": recipe.discriminator.model_copy(update={"normalisation": None})}
+    )  # spectral norm would be computed, and takes next to nothing
+    networks = (build(bare, device="meta") for build in (build_generator, build_discriminator))
+    return 2 * BYTES * sum(num_parameters(network) for network in networks)
 
 
 def choose_micro_batch(recipe: Recipe, objective: Objective, device: torch.device) -> int | None:
@@ -102,17 +128,25 @@ def choose_micro_batch(recipe: Recipe, objective: Objective, device: torch.devic
         ResourceError: it does not fit and cannot be computed in parts, or not even one image fits; with what does.
     """
     free = runtime.available_memory(device) * USABLE_SHARE
-    fixed, per_image = step_bytes(recipe, objective)
-    batch = recipe.batch_size
-    if fixed + per_image * batch <= free:
+    if (networks := network_bytes(recipe)) > free:
+        raise ResourceError(
+            f"the networks take at least {_gigabytes(networks)}, {_gigabytes(free)} are free; take narrower ones "
+            "(--set generator.width=..., --set discriminator.width=...) or a smaller --size"
+        )
+    step, batch = step_bytes(recipe, objective), recipe.batch_size
+    whole = step.fixed + (step.held + step.kept) * batch
+    if whole <= free:
         return None
-    fits = int((free - fixed) / per_image)
-    needed = f"a batch of {batch} needs about {_gigabytes(fixed + per_image * batch)}, {_gigabytes(free)} are free"
+    needed = f"a batch of {batch} needs about {_gigabytes(whole)}, {_gigabytes(free)} are free"
+    fits = int((free - step.fixed) / (step.held + step.kept))
     if fits < 1:
         raise ResourceError(f"{needed}, too little for one image; take a smaller --size or a narrower network")
     if recipe.has_batch_norm:
         raise ResourceError(f"{needed}; batch norm needs the batch whole: --set batch_size={_power_of_two(fits)} fits")
-    return _power_of_two(fits)
+    at_once = int((free - step.fixed - step.held * batch) / step.kept)
+    if at_once < 1:
+        raise ResourceError(f"{needed}, too little even in parts: --set batch_size={_power_of_two(fits)} fits")
+    return _power_of_two(at_once)
 
 
 def _power_of_two(number: int) -> int:

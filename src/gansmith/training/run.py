@@ -81,7 +81,8 @@ def train(
         DivergedError: a loss stopped being finite.
         Interrupted: Ctrl-C or SIGTERM; the state is saved and the same call goes on.
     """
-    if problems := _call_problems(overrides, size, seed, {"save_every": save_every, "keep_every": keep_every}, fit):
+    counts = {"channels": channels, "save_every": save_every, "keep_every": keep_every}
+    if problems := _call_problems(recipe, overrides, size, seed, counts, fit, device):
         raise UsageError(problems)
     request = Request(recipe, tuple(overrides), size, channels, conditional, fit)
     display, options = Display(quiet), Options(keep_every, track)
@@ -93,11 +94,19 @@ def train(
         display.close()
 
 
-def _call_problems(overrides: Any, size: Any, seed: Any, counts: dict[str, Any], fit: Any) -> list[str]:
+def _call_problems(
+    recipe: Any, overrides: Any, size: Any, seed: Any, counts: dict[str, Any], fit: Any, device: Any
+) -> list[str]:
     """Return what a Python caller got wrong; the command line has checked its texts before."""
     problems = []
+    if not isinstance(recipe, str | Recipe):
+        problems.append(f"recipe={recipe!r}: give a name or a Recipe")
     if isinstance(overrides, str):
         problems.append(f"overrides={overrides!r}: give a list, such as [{overrides!r}]")
+    elif not (isinstance(overrides, Sequence) and all(isinstance(text, str) for text in overrides)):
+        problems.append(f"overrides={overrides!r}: give a list of texts, such as ['loss=hinge']")
+    if not isinstance(device, str):
+        problems.append(f"device={device!r}: give a text, such as 'cpu' or 'cuda:1'")
     if size is not None and not (isinstance(size, tuple | list) and len(size) == 2 and all(map(_is_count, size))):
         problems.append(f"size={size!r}: give (height, width) in pixels, such as (32, 32)")
     if not isinstance(seed, int) or not 0 <= seed < 2**63:
@@ -111,7 +120,7 @@ def _call_problems(overrides: Any, size: Any, seed: Any, counts: dict[str, Any],
 
 
 def _is_count(value: Any) -> bool:
-    return isinstance(value, int) and value >= 1
+    return type(value) is int and value >= 1  # True is an int, and no count
 
 
 def rerun(

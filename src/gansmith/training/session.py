@@ -95,7 +95,7 @@ class Session:
         self.stop = StopSignal()
         self._preview_seconds = math.inf  # not known yet
         self._tracker: Tracker | None = None
-        self._failed_save: OSError | ResourceError | None = None
+        self._failed_save: ResourceError | None = None
 
     def train(self) -> Run:
         """Start or go on, until the budget is spent.
@@ -125,7 +125,10 @@ class Session:
             raise ResourceError(f"out of memory even with {half} images at a time; take a smaller --size") from error
 
     def _train(self) -> Run:
-        state, seconds = self._open()
+        try:
+            state, seconds = self._open()
+        except OSError as error:
+            raise self._not_writable(error) from error
         loop = Loop(
             self.objective, state, self.data, self.budget, self._record, lambda spent: self._snapshot(state, spent),
             self.stop, seconds, self.config.save_every, self.options.keep_every,
@@ -136,7 +139,10 @@ class Session:
                 "go on with a larger --images or --minutes, or start another with --seed or --out"
             )
             return Run(self.folder, state.recipe, state.counters["images"], seconds)
-        self._begin(state)
+        try:
+            self._begin(state)
+        except OSError as error:
+            raise self._not_writable(error) from error
         with self.stop:
             loop.run()
         self.display.close()
@@ -157,6 +163,9 @@ class Session:
             f"pictures: {self.folder / 'samples'}   sample it: gansmith sample {shlex.quote(str(self.folder))}"
         )
         return Run(self.folder, state.recipe, loop.images, loop.seconds)
+
+    def _not_writable(self, error: OSError) -> ResourceError:
+        return ResourceError(f"{self.folder}: cannot be written to ({error.strerror or error}); nothing was trained")
 
     def _open(self) -> tuple[TrainState, float]:
         clean_up(self.checkpoints)
@@ -222,14 +231,17 @@ class Session:
             )
         # A stop must not wait for pictures: a large network takes long to settle, and whoever loads it can do that.
         is_settled = self.stop.received is None or self._preview_seconds < LONGEST_PREVIEW_AT_STOP
-        try:
-            if is_settled:
+        if is_settled:
+            try:
                 self._show(state)
+            except OSError as error:
+                log.warning("%s: a picture is lost (%s)", self.folder / "samples", error.strerror or error)
+        try:
             save_checkpoint(
                 state, self.checkpoints, seconds, self.data.fingerprint, is_settled, self.options.keep_every
             )
             self._failed_save = None
-        except (OSError, ResourceError) as error:
+        except ResourceError as error:
             self._failed_save = error
             log.warning("%s; training goes on, and tries again later", error)
 

@@ -1,0 +1,105 @@
+"""Rows 15 and 16: a batch that does not fit into memory; batches of one, and of more images than there are."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+
+import pytest
+import torch
+import yaml
+
+import gansmith
+from gansmith.recipes import RECIPES
+from tests.conftest import write_images
+from tests.faults import command
+from tests.faults.limits import half_a_gigabyte
+from tests.faults.runs import checkpoints
+from tests.faults.test_checkpoints import refused
+
+pytestmark = pytest.mark.faults
+HUGE = "train digits --recipe mlp --size 8 --set batch_size=131072 --save-every 131072 --out run"
+NORMED = "train digits --recipe dcgan-28 --set generator.width=16 --out run --images 64"
+
+
+def sums(folder: Path) -> dict[str, str]:
+    found: dict[str, str] = json.loads((checkpoints(folder)[0] / "about.json").read_text())["sha256"]
+    return {name: found[name] for name in ("modules.safetensors", "optimizers.safetensors", "ema.safetensors")}
+
+
+@pytest.mark.slow
+def test_15_batch_that_does_not_fit_is_computed_in_parts_and_resumes_exactly(tmp_path: Path) -> None:
+    """Under a real limit on memory; what is stored goes on the same without it."""
+    for name in ("parts", "straight"):
+        (tmp_path / name).mkdir()
+    first = command.gansmith(f"{HUGE} --images 131072", tmp_path / "parts", half_a_gigabyte)
+    assert first.code == 0, first.errors
+    said = re.search(r"a batch of 131072 does not fit into memory: computed (\d+) images at a time", first.output)
+    assert said is not None, first.output
+    config = yaml.safe_load((tmp_path / "parts" / "run" / "config.yaml").read_text())
+    assert config["micro_batch"] == int(said[1])
+    assert command.gansmith(f"{HUGE} --images 262144", tmp_path / "parts").code == 0
+    straight = command.gansmith(f"{HUGE} --images 262144", tmp_path / "straight", half_a_gigabyte)
+    assert straight.code == 0, straight.errors
+    assert sums(tmp_path / "parts") == sums(tmp_path / "straight")
+
+
+def test_15_batch_norm_needs_the_batch_whole_so_the_batch_that_fits_is_named_and_then_trains(tmp_path: Path) -> None:
+    result = command.gansmith(f"{NORMED} --set batch_size=65536", tmp_path, half_a_gigabyte)
+    refused(result, 6, "a batch of 65536 needs about", "batch norm needs the batch whole")
+    (fits,) = re.findall(r"--set batch_size=(\d+) fits", result.errors)
+    assert int(fits) >= 16
+    smaller = command.gansmith(f"{NORMED} --set batch_size={fits}", tmp_path, half_a_gigabyte)
+    assert smaller.code == 0, smaller.errors
+
+
+def test_15_networks_that_do_not_fit_are_refused_before_they_are_made(tmp_path: Path) -> None:
+    result = command.gansmith("train digits --recipe dcgan-28 --set generator.width=100000 --images 64", tmp_path)
+    refused(result, 6, "the networks take at least", "take narrower ones", "--set generator.width=")
+    assert result.seconds < 60
+
+
+@pytest.mark.gpu
+def test_15_batch_that_does_not_fit_on_the_gpu_is_computed_in_parts(tmp_path: Path) -> None:
+    """What the estimate leaves room for is taken away before the training starts."""
+    recipe = RECIPES["dcgan-small"](precision="bfloat16").replace(batch_size=4096)
+    torch.cuda.set_per_process_memory_fraction(1 / 160)
+    try:
+        run = gansmith.train("digits", recipe, images=8192, out=tmp_path / "run", device="cuda", quiet=True)
+        assert run.images_seen == 8192
+        normed = RECIPES["dcgan-28"]().replace(batch_size=2**17)
+        with pytest.raises(gansmith.GansmithError, match="batch norm needs it whole") as caught:
+            gansmith.train("digits", normed, images=2**17, out=tmp_path / "normed", device="cuda", quiet=True)
+        assert caught.value.exit_code == 6
+    finally:
+        torch.cuda.set_per_process_memory_fraction(1.0)
+
+
+@pytest.mark.parametrize("name", RECIPES, ids=[f"16-{name}" for name in RECIPES])
+def test_batch_of_one_image_trains(name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    recipe = RECIPES[name]().shrunk()
+    run = gansmith.train(
+        "digits", recipe.replace(batch_size=1, generator_batch_size=None), images=10, out=tmp_path / "run"
+    )
+    assert run.images_seen == 10
+    assert ("a batch of one image: batch norm" in capsys.readouterr().out) == recipe.has_batch_norm
+    assert gansmith.sample(run.folder, 2).isfinite().all()
+
+
+@pytest.mark.parametrize("count", [1, 2, 3, 100], ids="16-{}-images".format)
+def test_data_of_few_images_is_said_at_the_start_and_trains(
+    count: int, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_images(tmp_path / "photos", count)
+    run = gansmith.train(tmp_path / "photos", "mlp", images=256, out=tmp_path / "run")
+    assert run.images_seen == 256
+    said = capsys.readouterr().out
+    assert "fewer images than one batch of 128: each batch shows some of them more than once" in said
+
+
+def test_16_batch_larger_than_the_data_is_said_and_trains(tmp_path: Path) -> None:
+    train = "train digits --recipe mlp --set batch_size=2000 --images 4k --out run"
+    result = command.gansmith(train, tmp_path)
+    assert result.code == 0, result.errors
+    assert "fewer images than one batch of 2000" in result.output
