@@ -88,8 +88,8 @@ def test_initialising_leaves_running_statistics_alone():
     assert norm.running_var.tolist() == [1.0, 1.0, 1.0]
 
 
-def test_glorot_leaves_layers_that_are_not_dense_alone():
-    convolution = nn.Conv2d(2, 3, 3)
-    before = convolution.weight.detach().clone()
-    initialise_glorot(nn.Sequential(convolution, nn.Linear(3, 3)))
-    assert torch.equal(convolution.weight, before)
+def test_glorot_leaves_layers_that_are_neither_dense_nor_convolutions_alone():
+    others = nn.ModuleList([nn.BatchNorm2d(3), nn.Embedding(3, 4), nn.ConvTranspose2d(2, 3, 3)])
+    before = {name: tensor.clone() for name, tensor in others.state_dict().items()}
+    initialise_glorot(nn.Sequential(nn.Linear(3, 3), others))
+    assert all(torch.equal(tensor, before[name]) for name, tensor in others.state_dict().items())

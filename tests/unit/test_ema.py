@@ -87,7 +87,7 @@ def test_restored_statistics_are_the_means_over_the_batches():
     torch.manual_seed(0)
     generator = Generator()
     batches = [torch.randn(16, 3) for _ in range(4)]
-    restore_batch_norm(generator, batches)
+    restore_batch_norm(generator, [(batch, None) for batch in batches])
     first, norm = generator.layers[0], generator.layers[1]
     features = [first(batch).detach() for batch in batches]
     torch.testing.assert_close(norm.running_mean, torch.stack([f.mean(0) for f in features]).mean(0))
@@ -101,14 +101,14 @@ def test_restored_statistics_do_not_depend_on_the_old_ones_or_the_old_mode():
     one(10 * torch.randn(32, 3) + 5)
     batches = [torch.randn(16, 3) for _ in range(3)]
     for generator in (one, other):
-        restore_batch_norm(generator, batches)
+        restore_batch_norm(generator, [(batch, None) for batch in batches])
     states = one.state_dict(), other.state_dict()
     assert all(torch.equal(states[0][name], states[1][name]) for name in states[0])
 
 
 def test_after_restoring_the_generator_is_in_eval_mode_with_its_own_momentum():
     generator = Generator().train()
-    restore_batch_norm(generator, [torch.randn(4, 3)])
+    restore_batch_norm(generator, [(torch.randn(4, 3), None)])
     assert not any(module.training for module in generator.modules())
     assert generator.layers[1].momentum == generator.layers[4].momentum == 0.1
 
@@ -116,7 +116,7 @@ def test_after_restoring_the_generator_is_in_eval_mode_with_its_own_momentum():
 def test_restoring_changes_no_weight():
     generator = Generator()
     before = copy.deepcopy(dict(generator.named_parameters()))
-    restore_batch_norm(generator, [torch.randn(4, 3)])
+    restore_batch_norm(generator, [(torch.randn(4, 3), None)])
     assert all(torch.equal(parameter, before[name]) for name, parameter in generator.named_parameters())
 
 
