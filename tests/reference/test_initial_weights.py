@@ -62,10 +62,11 @@ def test_biases_begin_at_zero(name, build):
     assert biases and all((bias == 0).all() for bias in biases)
 
 
+@pytest.mark.parametrize("name", ["mlp", "dense-conv"])
 @pytest.mark.parametrize("build", [build_generator, build_discriminator])
-def test_dense_weights_are_uniform_with_glorots_bound(build):
-    for weight in weights_of(build(RECIPES["mlp"]()), nn.Linear):
-        bound = math.sqrt(6 / sum(weight.shape))
+def test_weights_are_uniform_with_glorots_bound(name, build):
+    for weight in weights_of(build(RECIPES[name]()), nn.Linear, nn.Conv2d):
+        bound = math.sqrt(6 / (sum(weight.shape[:2]) * math.prod(weight.shape[2:])))
         assert weight.abs().max() <= bound
         assert weight.abs().max() > bound * (1 - 10 / weight.numel())
         shares = weight.double().flatten() / bound

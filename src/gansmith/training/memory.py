@@ -81,7 +81,7 @@ def step_bytes(recipe: Recipe, objective: Objective) -> tuple[float, float]:
     state = objective.initialise(recipe, 0, cpu)
     for batch in SMALL_BATCHES:
         small = with_batch(recipe, batch).replace(discriminator_steps=1)
-        state.recipe = small
+        state.recipe, state.counters["steps"] = small, 0  # the first step is every lazy penalty's turn
         batches = random_batches(objective, small, cpu)
         with SavedTensors() as saved:
             objective.step(state, batches)
