@@ -252,6 +252,10 @@ class TestClasses:
                 ask(conditional, count=2, classes=["cat", wrong])
             assert all(part in str(raised.value) for part in parts)
 
+    def test_no_class_at_all_is_a_usage_error(self, conditional):
+        with pytest.raises(UsageError, match="classes is empty"):
+            sample(conditional, 2, classes=[])
+
     def test_asking_an_unconditional_model_for_a_class_is_a_usage_error(self, run):
         for ask in (sample, interpolate):
             with pytest.raises(UsageError, match="this generator knows no classes; train with --conditional"):
