@@ -196,9 +196,7 @@ def watch_rates(state: TrainState) -> dict[str, list[float]]:
     """Return name -> the learning rates of the optimiser's steps, filled as they are taken."""
     rates: dict[str, list[float]] = {name: [] for name in state.optimizers}
     for name, optimizer in state.optimizers.items():
-        optimizer.register_step_pre_hook(
-            lambda used, *_, name=name: rates[name].append(used.param_groups[0]["lr"])
-        )
+        optimizer.register_step_pre_hook(lambda used, *_, name=name: rates[name].append(used.param_groups[0]["lr"]))
     return rates
 
 
@@ -264,9 +262,7 @@ def watch_generator(state: TrainState) -> list[tuple[int, torch.Tensor | None]]:
     ],
 )
 def test_the_generators_batch_is_respected_and_has_labels(loss, num_classes, count, discriminator_steps, expected):
-    recipe = small(
-        "mlp", num_classes, loss=loss, generator_batch_size=count, discriminator_steps=discriminator_steps
-    )
+    recipe = small("mlp", num_classes, loss=loss, generator_batch_size=count, discriminator_steps=discriminator_steps)
     assert OBJECTIVE.batches(recipe) == expected
     state = begin(recipe)
     calls = watch_generator(state)

@@ -49,7 +49,7 @@ def test_recipe_is_found_by_name_and_has_a_summary(name):
 
 def test_the_default_recipe_is_chosen_and_has_a_summary_but_is_no_function_of_size_alone():
     assert DEFAULT_RECIPE == AUTO and AUTO not in RECIPES
-    assert RECIPE_NAMES == (AUTO, *RECIPES)
+    assert (AUTO, *RECIPES) == RECIPE_NAMES
     assert summary(AUTO).endswith(".") and 20 < len(summary(AUTO)) < 120
     with pytest.raises(UsageError, match="depends on data, machine and budget"):
         recipe_function(AUTO)

@@ -138,7 +138,15 @@ class TestConfig:
 
     @pytest.mark.parametrize(
         ("key", "value"),
-        [("seed", "zero"), ("seed", -1), ("seed", None), ("data", 5), ("data_fingerprint", 12), ("save_every", "x"), ("micro_batch", 0)],
+        [
+            ("seed", "zero"),
+            ("seed", -1),
+            ("seed", None),
+            ("data", 5),
+            ("data_fingerprint", 12),
+            ("save_every", "x"),
+            ("micro_batch", 0),
+        ],
     )
     def test_value_of_the_wrong_kind_is_a_usage_error(self, tmp_path, key, value):
         change_config(tmp_path, lambda values: values.update({key: value}))
@@ -200,7 +208,9 @@ class TestFindRun:
         folder = saved(config_of(), tmp_path / "digits-mlp-1")
         assert find_run(config_of(images=None, minutes=9.0, save_every=5), None, tmp_path)[0] == folder
 
-    @pytest.mark.parametrize("changes", [
+    @pytest.mark.parametrize(
+        "changes",
+        [
             {"seed": 1},
             {"fingerprint": "other"},
             {"request": Request("mlp")},

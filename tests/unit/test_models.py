@@ -209,9 +209,7 @@ class TestClasses:
 
     def test_classes_not_asked_for_are_drawn_by_frequency(self, conditional):
         model = load(conditional)
-        expected = generate(
-            model.generator, latents_of(3, 20, model.generator.latent_dim), labels_of(3, 20, CLASSES)
-        )
+        expected = generate(model.generator, latents_of(3, 20, model.generator.latent_dim), labels_of(3, 20, CLASSES))
         assert torch.equal(sample(model, 20, 3), expected)
 
     @pytest.mark.parametrize(

@@ -81,7 +81,9 @@ def test_the_size_and_channels_asked_for_go_before_the_data():
 
 
 def test_overrides_go_last():
-    resolved = resolved_recipe(Request("mlp", ("loss=hinge", "precision=float32", "size=[10, 11]")), (8, 8), 1, "bfloat16")
+    resolved = resolved_recipe(
+        Request("mlp", ("loss=hinge", "precision=float32", "size=[10, 11]")), (8, 8), 1, "bfloat16"
+    )
     assert (resolved.loss, resolved.precision, resolved.size) == ("hinge", "float32", (10, 11))
 
 

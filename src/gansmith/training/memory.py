@@ -47,7 +47,7 @@ class SavedTensors:
         self._hooks.__exit__(*error)
 
     def _pack(self, tensor: Tensor) -> _Kept:
-        kept = _Kept(tensor)
+        kept = _Kept(tensor.detach())  # an output that kept its own graph would never go away
         storage = tensor.untyped_storage()
         key, size = storage.data_ptr(), storage.nbytes()
         self._uses[key] = self._uses.get(key, 0) + 1
