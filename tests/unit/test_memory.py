@@ -10,9 +10,10 @@ import torch
 
 from gansmith import runtime
 from gansmith.errors import ResourceError
-from gansmith.recipe import PenaltySettings, Recipe
+from gansmith.recipe import DCGANDiscriminator, PenaltySettings, Recipe
 from gansmith.recipes import RECIPES
 from gansmith.training.adversarial import OBJECTIVES
+from gansmith.training.estimate import with_batch
 from gansmith.training.memory import USABLE_SHARE, SavedTensors, choose_micro_batch, step_bytes
 
 CPU = torch.device("cpu")
@@ -36,19 +37,21 @@ def test_saved_tensors_are_counted_once_and_forgotten_with_their_graph():
 
 
 @pytest.mark.parametrize("name", RECIPES)
-def test_memory_grows_with_the_batch_and_with_classes_by_little(name):
-    recipe = RECIPES[name](size=(8, 8)).shrunk()
+@pytest.mark.parametrize("num_classes", [0, 3])
+def test_bytes_of_an_image_do_not_depend_on_the_batch(name, num_classes):
+    recipe = RECIPES[name](size=(8, 8), num_classes=num_classes).shrunk()
     fixed, per_image = step_bytes(recipe, OBJECTIVE)
     assert fixed > 0 and per_image > 4 * 64
-    assert step_bytes(recipe.replace(batch_size=1_000), OBJECTIVE)[1] == pytest.approx(per_image, rel=0.2)
+    assert step_bytes(with_batch(recipe, 1_000), OBJECTIVE) == (fixed, per_image)
 
 
 def test_a_lazy_penalty_counts_as_in_the_step_of_its_turn():
     def per_image(every: int) -> float:
         penalties = {"r1": PenaltySettings(weight=1.0, every=every)}
-        return step_bytes(IN_PARTS.replace(penalties=penalties), OBJECTIVE)[1]
+        return step_bytes(recipe.replace(penalties=penalties), OBJECTIVE)[1]
 
-    assert per_image(16) == per_image(1) > step_bytes(IN_PARTS, OBJECTIVE)[1]
+    recipe = IN_PARTS.replace(discriminator=DCGANDiscriminator(width=16))
+    assert per_image(16) == per_image(1) > step_bytes(recipe, OBJECTIVE)[1]
 
 
 def give(monkeypatch: pytest.MonkeyPatch, recipe: Recipe, images: float) -> None:
