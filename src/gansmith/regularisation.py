@@ -18,9 +18,8 @@ def weight_loss(module: nn.Module, settings: Regularisation) -> Tensor | None:
     """
     if not (settings.l1 or settings.l2):
         return None
-    scales = {
-        id(p) for layer in module.modules() if isinstance(layer, ConditionalBatchNorm2d) for p in layer.parameters()
-    }
+    norms = [layer for layer in module.modules() if isinstance(layer, ConditionalBatchNorm2d)]
+    scales = {id(parameter) for norm in norms for parameter in norm.parameters()}
     weights = [parameter for parameter in module.parameters() if parameter.ndim > 1 and id(parameter) not in scales]
     absolute = torch.stack([weight.abs().sum() for weight in weights]).sum()
     squared = torch.stack([weight.square().sum() for weight in weights]).sum()

@@ -69,7 +69,6 @@ def advance(case: Case, state: TrainState, steps: int) -> list[dict[str, torch.T
 
 
 def test_initial_state_is_a_function_of_recipe_and_seed(case: Case) -> None:
-    objective, recipe = case
     first, torch_state = start(case, 3).digest(), torch.get_rng_state()
     assert start(case, 3).digest() == first
     assert start(case, 4).digest() != first
@@ -77,7 +76,6 @@ def test_initial_state_is_a_function_of_recipe_and_seed(case: Case) -> None:
 
 
 def test_step_changes_every_weight_and_returns_tensors_on_the_device(case: Case) -> None:
-    objective, recipe = case
     state = start(case, 0)
     before = {name: copy.deepcopy(list(module.parameters())) for name, module in state.modules.items()}
     measured = advance(case, state, 2)
@@ -107,7 +105,7 @@ class Synchronisations(TorchDispatchMode):
 
 
 def test_step_waits_for_no_device(case: Case) -> None:
-    objective, recipe = case
+    objective = case[0]
     state = start(case, 0)
     # torch's Adam reads its step counters, which lie on the CPU even when the weights do not; SGD has none.
     for name, module in state.modules.items():
@@ -132,7 +130,7 @@ def test_step_counts_the_real_images_it_showed(case: Case) -> None:
 
 
 def test_settling_repeats_itself_and_leaves_the_trained_modules_alone(case: Case) -> None:
-    objective, recipe = case
+    objective = case[0]
     state = start(case, 0)
     advance(case, state, 2)
     modules = {key: value.clone() for key, value in state.module_tensors().items()}
@@ -144,7 +142,7 @@ def test_settling_repeats_itself_and_leaves_the_trained_modules_alone(case: Case
 
 
 def test_preview_is_fixed_by_its_seed_and_in_range(case: Case) -> None:
-    objective, recipe = case
+    objective = case[0]
     state = start(case, 0)
     samples = objective.preview(state, 7)
     assert samples.ndim >= 3
@@ -156,7 +154,6 @@ def test_preview_is_fixed_by_its_seed_and_in_range(case: Case) -> None:
 
 
 def test_resuming_is_bit_exact(case: Case, tmp_path: Path) -> None:
-    objective, recipe = case
     straight = start(case, 0)
     advance(case, straight, 4)
     first = start(case, 0)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from itertools import pairwise
 
 import pytest
 import torch
@@ -56,11 +57,11 @@ def test_numbers_of_parameters_at_48_by_hand(networks):
     generator, discriminator = networks["48"]
     ups, downs = [512, 256, 128, 64], [3, 64, 128, 256, 512, 1024]
     expected = 128 * 512 * 36 + 512 * 36 + 2 * 64 + conv(64, 3, 3)
-    for before, after in zip(ups, ups[1:], strict=False):
+    for before, after in pairwise(ups):
         expected += 2 * before + 2 * after + conv(before, after, 3) + conv(after, after, 3) + conv(before, after, 1)
     assert num_parameters(generator) == expected
     expected = 1024 + 1
-    for before, after in zip(downs, downs[1:], strict=False):
+    for before, after in pairwise(downs):
         expected += conv(before, after, 3) + conv(after, after, 3) + conv(before, after, 1)
     assert num_parameters(discriminator) == expected
 

@@ -448,7 +448,7 @@ class TestFullDisk:
             save_checkpoint(tiny_state(), tmp_path / "checkpoints", 1.0, "")
 
 
-class TestKeeping:
+class TestKeepingForGood:
     def kept(self, folder: Path, images: list[int], keep_every: int | None) -> list[int]:
         state = tiny_state()
         for seen in images:

@@ -55,6 +55,14 @@ def test_a_conditional_request_without_classes_in_the_data_is_a_data_error(name,
         resolved_recipe(Request(name, conditional=True), (16, 16), 1, "float32", num_classes)
 
 
+@pytest.mark.parametrize("conditional", [False, True])
+def test_another_number_of_classes_than_the_data_has_is_a_usage_error(conditional):
+    request = Request("mlp", ("num_classes=3",), conditional=conditional)
+    with pytest.raises(UsageError, match="--set num_classes=3: the number of classes is that of the data"):
+        resolved_recipe(request, (8, 8), 1, "float32")
+    assert len(request.problems()) == 1
+
+
 def test_a_conditional_whole_recipe_needs_data_of_as_many_classes():
     conditional = CUSTOM.replace(num_classes=4)
     assert resolved_recipe(Request(conditional), (8, 8), 1, "float32", num_classes=4) == conditional
