@@ -70,6 +70,8 @@ class Model:
             return None
         if chosen is None:
             return sampling.labels_of(seed, count, self.classes)
+        if not chosen:
+            raise UsageError("classes is empty; name one class or more, or leave it out to draw them")
         numbers = torch.tensor([_class_number(choice, self.classes.names) for choice in chosen])
         return numbers[torch.arange(count) % len(numbers)]
 

@@ -122,7 +122,7 @@ class Recipe(Settings):
 
     def shrunk(self) -> Recipe:
         """Return the same method with narrow networks, small batches and a short EMA: what contract tests run."""
-        generator_batch = SHRUNK_BATCH * self.size_of_generator_batch // self.batch_size
+        generator_batch = max(1, SHRUNK_BATCH * self.size_of_generator_batch // self.batch_size)
         return self.replace(
             generator=_narrowed(self.generator),
             discriminator=_narrowed(self.discriminator),

@@ -100,6 +100,10 @@ class Request:
             else:
                 recipe = recipe_function(self.recipe)(fitting, channels, machine.precision, num_classes)
         recipe = apply_overrides(recipe, [f"size={list(size)}", f"channels={channels}", *self.overrides])
+        if recipe.num_classes != num_classes:
+            raise UsageError(
+                f"--set num_classes={recipe.num_classes}: the number of classes is that of the data; use --conditional"
+            )
         return Choice(recipe, reasons)
 
     def _num_classes(self, data: DataFacts) -> int:

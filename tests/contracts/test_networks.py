@@ -11,14 +11,34 @@ from torch import nn
 
 from gansmith.build import build_discriminator, build_generator, num_parameters
 from gansmith.networks import DISCRIMINATORS, GENERATORS
-from gansmith.recipe import DCGANDiscriminator, DCGANGenerator, MLPDiscriminator, MLPGenerator, Recipe
+from gansmith.recipe import (
+    DCGANDiscriminator,
+    DCGANGenerator,
+    DenseConvDiscriminator,
+    DenseConvGenerator,
+    MLPDiscriminator,
+    MLPGenerator,
+    Recipe,
+    ResNetDiscriminator,
+    ResNetGenerator,
+)
 from gansmith.runtime import autocast
 from gansmith.sizes import can_make
 
 CPU = torch.device("cpu")
+NUM_CLASSES = 3
 SIZES = [(8, 8), (16, 16), (28, 28), (32, 32), (20, 24), (24, 16), (48, 40), (48, 56)]
 SETTINGS = {
-    "mlp": [(MLPGenerator(latent_dim=5, hidden=(6, 7)), MLPDiscriminator(hidden=(6, 7)))],
+    "mlp": [
+        (
+            MLPGenerator(latent_dim=5, hidden=(6, 7), normalisation=of_generator),
+            MLPDiscriminator(hidden=(6, 7), normalisation=of_discriminator, dropout=dropout),
+        )
+        for of_generator, of_discriminator, dropout in (
+            *itertools.product((None, "batch"), (None, "batch", "spectral"), (0.0,)),
+            (None, None, 0.3),
+        )
+    ],
     "dcgan": [
         *(
             (DCGANGenerator(latent_dim=5, width=2, kernel=kernel, stem=stem, head=head), DCGANDiscriminator(width=2))
@@ -32,13 +52,30 @@ SETTINGS = {
             for kernel, normalisation, dropout in itertools.product((4, 5), ("batch", "spectral", None), (0.0, 0.3))
         ),
     ],
+    "dense-conv": [
+        (
+            DenseConvGenerator(latent_dim=5, width=2),
+            DenseConvDiscriminator(width=4, normalisation=normalisation, dropout=dropout),
+        )
+        for normalisation, dropout in itertools.product((None, "batch", "spectral"), (0.0, 0.3))
+    ],
+    "resnet": [
+        (
+            ResNetGenerator(latent_dim=5, width=4, growth=of_generator),
+            ResNetDiscriminator(width=4, growth=of_discriminator, normalisation=normalisation),
+        )
+        for of_generator, of_discriminator, normalisation in itertools.product((1, 2), (1, 2), ("spectral", None))
+    ],
 }
 PLAIN = [(family, settings[0]) for family, settings in SETTINGS.items()]
 ALL = [pair for settings in SETTINGS.values() for pair in settings]
 
 
-def recipe_of(pair, size=(16, 16), channels=1) -> Recipe:
-    return Recipe(size=size, channels=channels, generator=pair[0], discriminator=pair[1])
+def recipe_of(pair, size=(16, 16), channels=1, num_classes=0) -> Recipe:
+    generator, discriminator = pair
+    return Recipe(
+        size=size, channels=channels, generator=generator, discriminator=discriminator, num_classes=num_classes
+    )
 
 
 def name_of(pair) -> str:
@@ -46,7 +83,25 @@ def name_of(pair) -> str:
     return "-".join([pair[0].family, *(f"{key}={value}" for group in shown for key, value in group.items())])
 
 
+def labels_for(num_classes: int, count: int) -> torch.Tensor | None:
+    return torch.arange(count) % num_classes if num_classes else None
+
+
+def networks_of(recipe: Recipe) -> tuple[nn.Module, nn.Module]:
+    return build_generator(recipe), build_discriminator(recipe)
+
+
+@torch.no_grad()
+def shaken(network: nn.Module, seed: int = 0) -> nn.Module:
+    """Move every weight a little, as training does: conditional batch norm begins the same for all classes."""
+    rng = torch.Generator().manual_seed(seed)
+    for parameter in network.parameters():
+        parameter += 0.1 * torch.randn(parameter.shape, generator=rng)
+    return network
+
+
 each_pair = pytest.mark.parametrize("pair", ALL, ids=name_of)
+conditional_or_not = pytest.mark.parametrize("num_classes", [0, NUM_CLASSES], ids=["plain", "conditional"])
 
 
 def test_every_family_is_tried_here():
@@ -54,13 +109,14 @@ def test_every_family_is_tried_here():
 
 
 @each_pair
+@conditional_or_not
 @pytest.mark.parametrize(("size", "channels"), [((28, 28), 1), ((16, 16), 2), ((32, 32), 3), ((20, 24), 4)])
-def test_networks_give_images_of_the_size_and_one_logit_each(pair, size, channels):
-    recipe = recipe_of(pair, size, channels)
-    generator, discriminator = build_generator(recipe), build_discriminator(recipe)
+def test_networks_give_images_of_the_size_and_one_logit_each(pair, size, channels, num_classes):
+    generator, discriminator = networks_of(recipe_of(pair, size, channels, num_classes))
+    labels = labels_for(num_classes, 3)
     with torch.no_grad():
-        images = generator(torch.randn(3, generator.latent_dim), None)
-        logits = discriminator(images, None)
+        images = generator(torch.randn(3, generator.latent_dim), labels)
+        logits = discriminator(images, labels)
     assert (images.shape, images.dtype) == ((3, channels, *size), torch.float32)
     assert images.abs().max() <= 1
     assert (logits.shape, logits.dtype) == ((3,), torch.float32)
@@ -103,37 +159,48 @@ def test_images_of_a_generator_with_large_weights_fill_the_range_and_stay_in_it(
     assert 0.99 < images.abs().max() <= 1
 
 
+def has_a_slope(recipe: Recipe, name: str) -> bool:
+    """Whether a weight changes anything: the biases in a residual block of G are taken out by the batch norms above."""
+    return not (recipe.generator.family == "resnet" and name.startswith("blocks.") and name.endswith(".bias"))
+
+
 @each_pair
-def test_gradients_reach_every_parameter(pair):
-    recipe = recipe_of(pair, (16, 16), 3)
-    generator, discriminator = build_generator(recipe), build_discriminator(recipe)
+@conditional_or_not
+def test_gradients_reach_every_parameter(pair, num_classes):
+    recipe = recipe_of(pair, (16, 16), 3, num_classes)
+    generator, discriminator = networks_of(recipe)
     torch.manual_seed(0)
-    discriminator(generator(torch.randn(8, 5), None), None).square().sum().backward()
+    labels = labels_for(num_classes, 9)
+    discriminator(generator(torch.randn(9, 5), labels), labels).square().sum().backward()
     for network in (generator, discriminator):
         for name, parameter in network.named_parameters():
             assert parameter.grad is not None and parameter.grad.isfinite().all(), name
-            assert parameter.grad.abs().sum() > 0, name
+            assert parameter.grad.abs().sum() > 0 or not has_a_slope(recipe, name), name
 
 
 @each_pair
-def test_logits_are_float32_and_near_under_bfloat16(pair):
-    recipe = recipe_of(pair)
-    generator, discriminator = build_generator(recipe).eval(), build_discriminator(recipe).eval()
+@conditional_or_not
+def test_logits_are_float32_and_near_under_bfloat16(pair, num_classes):
+    generator, discriminator = (network.eval() for network in networks_of(recipe_of(pair, num_classes=num_classes)))
     torch.manual_seed(0)
+    latents, labels = torch.randn(8, 5), labels_for(num_classes, 8)
     with torch.no_grad():
-        images = generator(torch.randn(8, 5), None)
-        exact = discriminator(images, None)
+        images = generator(latents, labels)
+        exact = discriminator(images, labels)
         with autocast(CPU, "bfloat16"):
-            logits = discriminator(images, None)
-            rough = generator(torch.randn(8, 5), None)
+            logits = discriminator(images, labels)
+            rough = generator(latents, labels)
     assert logits.dtype == torch.float32
-    assert rough.shape == images.shape and rough.abs().max() <= 1
-    torch.testing.assert_close(logits, exact, atol=float(0.05 * exact.abs().max()), rtol=0)  # bfloat16 has 8 bits
+    assert rough.abs().max() <= 1
+    # bfloat16 has 8 bits
+    torch.testing.assert_close(rough.float(), images, atol=float(0.05 * images.abs().max()), rtol=0)
+    torch.testing.assert_close(logits, exact, atol=float(0.05 * exact.abs().max()), rtol=0)
 
 
 @each_pair
-def test_weights_are_a_function_of_the_seed(pair):
-    recipe = recipe_of(pair)
+@conditional_or_not
+def test_weights_are_a_function_of_the_seed(pair, num_classes):
+    recipe = recipe_of(pair, num_classes=num_classes)
     for build in (build_generator, build_discriminator):
         one, again, other = (build(recipe, seed).state_dict() for seed in (1, 1, 2))
         assert all(torch.equal(one[name], again[name]) for name in one)
@@ -148,24 +215,98 @@ def test_building_leaves_the_global_random_state_alone():
 
 
 @each_pair
-def test_state_loads_into_a_fresh_network_and_gives_the_same_output(pair):
-    recipe = recipe_of(pair)
+@conditional_or_not
+def test_state_loads_into_a_fresh_network_and_gives_the_same_output(pair, num_classes):
+    recipe, labels = recipe_of(pair, num_classes=num_classes), labels_for(num_classes, 4)
     for build, inputs in ((build_generator, torch.randn(4, 5)), (build_discriminator, torch.rand(4, 1, 16, 16))):
         trained, fresh = build(recipe, 1), build(recipe, 2)
-        trained(inputs, None)  # moves statistics and spectral vectors
+        trained(inputs, labels)  # moves statistics and spectral vectors
         fresh.load_state_dict(trained.state_dict())
-        assert torch.equal(fresh.eval()(inputs, None), trained.eval()(inputs, None))
+        assert torch.equal(fresh.eval()(inputs, labels), trained.eval()(inputs, labels))
 
 
 @each_pair
-def test_in_eval_mode_a_sample_does_not_depend_on_its_batch(pair):
-    recipe = recipe_of(pair)
+@conditional_or_not
+def test_in_eval_mode_a_sample_does_not_depend_on_its_batch(pair, num_classes):
+    recipe = recipe_of(pair, num_classes=num_classes)
+    labels = labels_for(num_classes, 6)
     for build, inputs in ((build_generator, torch.randn(6, 5)), (build_discriminator, torch.rand(6, 1, 16, 16))):
-        network = build(recipe).eval()
+        network = shaken(build(recipe)).eval()
         with torch.no_grad():
-            together = network(inputs, None)
-            alone = torch.cat([network(one[None], None) for one in inputs])
-        torch.testing.assert_close(together, alone, atol=1e-5, rtol=1e-5)
+            together = network(inputs, labels)
+            parts = [network(inputs[i : i + 1], None if labels is None else labels[i : i + 1]) for i in range(6)]
+        scale = max(1.0, float(together.abs().max()))  # shaken logits may be large
+        torch.testing.assert_close(together, torch.cat(parts), atol=1e-5 * scale, rtol=1e-5)
+
+
+@each_pair
+def test_a_conditional_network_goes_by_the_label_of_each_sample_alone(pair):
+    recipe = recipe_of(pair, num_classes=NUM_CLASSES)
+    labels = labels_for(NUM_CLASSES, 6)
+    others = labels.clone()
+    others[2] = 0
+    for build, inputs in ((build_generator, torch.randn(6, 5)), (build_discriminator, torch.rand(6, 1, 16, 16))):
+        network = shaken(build(recipe)).eval()
+        with torch.no_grad():
+            change = (network(inputs, others) - network(inputs, labels)).abs()
+        per_sample = change.view(6, -1).amax(1)
+        assert per_sample[2] > 1e-5
+        assert (per_sample[[0, 1, 3, 4, 5]] == 0).all()
+
+
+@each_pair
+def test_a_conditional_network_refuses_to_go_without_labels(pair):
+    generator, discriminator = networks_of(recipe_of(pair, num_classes=NUM_CLASSES))
+    with pytest.raises(ValueError, match=r"this network is conditional: it needs labels \(N,\) int64"):
+        generator(torch.randn(4, 5), None)
+    with pytest.raises(ValueError, match="this network is conditional"):
+        discriminator(torch.rand(4, 1, 16, 16), None)
+
+
+@each_pair
+@pytest.mark.parametrize("label", [-1, NUM_CLASSES])
+def test_a_label_out_of_range_is_an_error(pair, label):
+    generator, discriminator = networks_of(recipe_of(pair, num_classes=NUM_CLASSES))
+    labels = torch.tensor([0, label])
+    with pytest.raises(IndexError, match="out of range"):
+        generator(torch.randn(2, 5), labels)
+    with pytest.raises(IndexError, match="out of range"):
+        discriminator(torch.rand(2, 1, 16, 16), labels)
+
+
+@each_pair
+def test_an_unconditional_network_does_not_look_at_labels(pair):
+    generator, discriminator = (network.eval() for network in networks_of(recipe_of(pair)))
+    with torch.no_grad():
+        for network, inputs in ((generator, torch.randn(2, 5)), (discriminator, torch.rand(2, 1, 16, 16))):
+            assert torch.equal(network(inputs, torch.tensor([7, 8])), network(inputs, None))
+
+
+@each_pair
+@conditional_or_not
+def test_a_batch_of_one_can_be_trained_on(pair, num_classes):
+    generator, discriminator = networks_of(recipe_of(pair, num_classes=num_classes))
+    labels = labels_for(num_classes, 1)
+    logits = discriminator(generator(torch.randn(1, 5), labels), labels)
+    logits.sum().backward()
+    for network in (generator, discriminator):
+        assert all(parameter.grad.isfinite().all() for parameter in network.parameters())
+        assert any(parameter.grad.abs().sum() > 0 for parameter in network.parameters())
+
+
+@pytest.mark.parametrize("family", SETTINGS)
+def test_classes_add_the_parameters_of_their_tables_alone(family):
+    pair = SETTINGS[family][0]
+    plain, conditional = networks_of(recipe_of(pair)), networks_of(recipe_of(pair, num_classes=NUM_CLASSES))
+    added = [
+        {name for name, _ in with_classes.named_parameters()} - {name for name, _ in without.named_parameters()}
+        for without, with_classes in zip(plain, conditional, strict=True)
+    ]
+    assert added[1] <= {"logit.embedding.weight", "logit.embedding.parametrizations.weight.original"}
+    if family == "resnet":
+        assert {name.rsplit(".", 2)[1] for name in added[0]} == {"scale", "shift"}
+    else:
+        assert added[0] == {"join.embedding.weight"}
 
 
 @pytest.mark.parametrize("kernel", [4, 5])

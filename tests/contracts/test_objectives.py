@@ -10,13 +10,16 @@ import pytest
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from gansmith.budget import Budget
 from gansmith.checkpoint import read_newest, save_checkpoint
 from gansmith.data import TrainingData, open_data
+from gansmith.facts import Classes
 from gansmith.recipe import PenaltySettings, Recipe
 from gansmith.recipes import RECIPES
 from gansmith.restore import restore
+from gansmith.sampling import generate, latents_of
 from gansmith.training.adversarial import OBJECTIVES
-from gansmith.training.loop import Batches, Budget, Loop
+from gansmith.training.loop import Batches, Loop
 from gansmith.training.objective import Objective
 from gansmith.training.state import TrainState
 from gansmith.training.stop import StopSignal
@@ -33,6 +36,8 @@ def _cases() -> dict[str, Case]:
     cases["dcgan-small paired n_dis 2"] = (adversarial, paired)
     penalised = paired.replace(penalties={"gradient_penalty": PenaltySettings(weight=10, every=2)}, loss="wasserstein")
     cases["dcgan-small wasserstein penalised"] = (adversarial, penalised)
+    for name in ("mlp", "dcgan-small", "resnet"):
+        cases[f"{name} conditional"] = (adversarial, RECIPES[name](num_classes=10).shrunk())
     cases["dummy"] = (Translation(), RECIPES["mlp"]().shrunk())
     return cases
 
@@ -50,22 +55,28 @@ def data_for(case: Case) -> TrainingData:
     return PairedWaves() if isinstance(objective, Translation) else open_data("digits", recipe.size, recipe.channels)
 
 
+def start(case: Case, seed: int) -> TrainState:
+    objective, recipe = case
+    state = objective.initialise(recipe, seed, CPU)
+    if recipe.num_classes:
+        state.classes = Classes(tuple("0123456789"), (100, *[20] * 9))
+    return state
+
+
 def advance(case: Case, state: TrainState, steps: int) -> list[dict[str, torch.Tensor]]:
     batches = Batches(case[0], state, data_for(case))
     return [case[0].step(state, batches.next()) for _ in range(steps)]
 
 
 def test_initial_state_is_a_function_of_recipe_and_seed(case: Case) -> None:
-    objective, recipe = case
-    first, torch_state = objective.initialise(recipe, 3, CPU).digest(), torch.get_rng_state()
-    assert objective.initialise(recipe, 3, CPU).digest() == first
-    assert objective.initialise(recipe, 4, CPU).digest() != first
+    first, torch_state = start(case, 3).digest(), torch.get_rng_state()
+    assert start(case, 3).digest() == first
+    assert start(case, 4).digest() != first
     assert torch.equal(torch.get_rng_state(), torch_state)
 
 
 def test_step_changes_every_weight_and_returns_tensors_on_the_device(case: Case) -> None:
-    objective, recipe = case
-    state = objective.initialise(recipe, 0, CPU)
+    state = start(case, 0)
     before = {name: copy.deepcopy(list(module.parameters())) for name, module in state.modules.items()}
     measured = advance(case, state, 2)
     for values in measured:
@@ -94,8 +105,8 @@ class Synchronisations(TorchDispatchMode):
 
 
 def test_step_waits_for_no_device(case: Case) -> None:
-    objective, recipe = case
-    state = objective.initialise(recipe, 0, CPU)
+    objective = case[0]
+    state = start(case, 0)
     # torch's Adam reads its step counters, which lie on the CPU even when the weights do not; SGD has none.
     for name, module in state.modules.items():
         state.optimizers[name] = torch.optim.SGD(module.parameters(), 1e-3)
@@ -113,14 +124,14 @@ def test_synchronisations_are_noticed() -> None:
 
 def test_step_counts_the_real_images_it_showed(case: Case) -> None:
     objective, recipe = case
-    state = objective.initialise(recipe, 0, CPU)
+    state = start(case, 0)
     advance(case, state, 2)
     assert state.counters == {"images": 2 * objective.batches(recipe)["real_d"], "steps": 2}
 
 
 def test_settling_repeats_itself_and_leaves_the_trained_modules_alone(case: Case) -> None:
-    objective, recipe = case
-    state = objective.initialise(recipe, 0, CPU)
+    objective = case[0]
+    state = start(case, 0)
     advance(case, state, 2)
     modules = {key: value.clone() for key, value in state.module_tensors().items()}
     objective.settle(state)
@@ -131,8 +142,8 @@ def test_settling_repeats_itself_and_leaves_the_trained_modules_alone(case: Case
 
 
 def test_preview_is_fixed_by_its_seed_and_in_range(case: Case) -> None:
-    objective, recipe = case
-    state = objective.initialise(recipe, 0, CPU)
+    objective = case[0]
+    state = start(case, 0)
     samples = objective.preview(state, 7)
     assert samples.ndim >= 3
     assert samples.dtype == torch.float32
@@ -144,13 +155,12 @@ def test_preview_is_fixed_by_its_seed_and_in_range(case: Case) -> None:
 
 @pytest.mark.faults
 def test_08_resuming_is_bit_exact(case: Case, tmp_path: Path) -> None:
-    objective, recipe = case
-    straight = objective.initialise(recipe, 0, CPU)
+    straight = start(case, 0)
     advance(case, straight, 4)
-    first = objective.initialise(recipe, 0, CPU)
+    first = start(case, 0)
     advance(case, first, 2)
     save_checkpoint(first, tmp_path, 1.0, "f")
-    resumed = objective.initialise(recipe, 0, CPU)
+    resumed = start(case, 0)
     checkpoint, _ = read_newest(tmp_path)
     assert checkpoint is not None
     restore(resumed, checkpoint)
@@ -161,7 +171,7 @@ def test_08_resuming_is_bit_exact(case: Case, tmp_path: Path) -> None:
 
 def test_loop_trains_until_the_budget_and_takes_snapshots(case: Case, tmp_path: Path) -> None:
     objective, recipe = case
-    state = objective.initialise(recipe, 0, CPU)
+    state = start(case, 0)
     size = objective.batches(recipe)["real_d"]
     records, snapshots = [], []
     loop = Loop(
@@ -173,3 +183,39 @@ def test_loop_trains_until_the_budget_and_takes_snapshots(case: Case, tmp_path: 
     assert records[0].record["images"] == size
     assert records[-1].record["images"] == 5 * size
     assert records[-1].share == 1.0
+
+
+def test_loop_takes_a_snapshot_at_each_multiple_to_be_kept(case: Case) -> None:
+    objective, recipe = case
+    state = start(case, 0)
+    size = objective.batches(recipe)["real_d"]
+    snapshots: list[int] = []
+    loop = Loop(
+        objective, state, data_for(case), Budget(images=7 * size), lambda _: None,
+        lambda seconds: snapshots.append(state.counters["images"]), StopSignal(), keep_every=5 * size // 2,
+    )  # fmt: skip
+    loop.run()
+    assert snapshots == [3 * size, 5 * size, 7 * size]
+
+
+@pytest.mark.parametrize("num_classes", [2, 10, 40])
+def test_preview_of_a_conditional_generator_has_a_row_of_eight_for_each_class_up_to_32(num_classes: int) -> None:
+    objective = OBJECTIVES["adversarial"]
+    recipe = RECIPES["mlp"](size=(4, 4), num_classes=num_classes).shrunk()
+    state = objective.initialise(recipe, 0, CPU)
+    state.classes = Classes(tuple(map(str, range(num_classes))), (5,) * num_classes)
+    shown = min(num_classes, 32)
+    samples = objective.preview(state, 3)
+    assert samples.shape == (8 * shown, 1, 4, 4)
+    generator = objective.generator(state)
+    latents = latents_of(3, 8 * shown, recipe.generator.latent_dim)
+    for label in range(shown):
+        row = slice(8 * label, 8 * label + 8)
+        torch.testing.assert_close(samples[row], generate(generator, latents[row], torch.full((8,), label)))
+
+
+@pytest.mark.parametrize(("size", "channels", "count"), [((8, 8), 1, 64), ((1, 1), 2, 1_000), ((1, 1), 3, 64)])
+def test_preview_shows_64_pictures_or_1000_points(size: tuple[int, int], channels: int, count: int) -> None:
+    recipe = RECIPES["mlp"](size=size, channels=channels).shrunk()
+    objective = OBJECTIVES["adversarial"]
+    assert objective.preview(objective.initialise(recipe, 0, CPU), 0).shape == (count, channels, *size)

@@ -9,14 +9,22 @@ from torch import nn
 
 from gansmith.build import build_discriminator, build_generator, num_parameters
 from gansmith.data.order import Batch
+from gansmith.errors import UsageError
 from gansmith.losses import LOSSES
 from gansmith.recipe import SGD, Adam, DCGANDiscriminator, MLPDiscriminator, MLPGenerator, Recipe, RMSprop
-from gansmith.recipes import DEFAULT_RECIPE, RECIPES, recipe_function, summary
+from gansmith.recipes import AUTO, DEFAULT_RECIPE, RECIPE_NAMES, RECIPES, recipe_function, summary
 from gansmith.training.adversarial import Adversarial
 from gansmith.training.state import TrainState
 
 CPU = torch.device("cpu")
-IDS = {"mlp": "a405ebf2", "dcgan-28": "0deedc42", "dcgan-32": "d5fa4c18", "dcgan-small": "4d1812fd"}
+IDS = {
+    "mlp": "131983e3",
+    "dcgan-28": "f3162327",
+    "dcgan-32": "a048ac3d",
+    "dense-conv": "b92b0c8e",
+    "resnet": "768373ee",
+    "dcgan-small": "130e33a0",
+}
 each_recipe = pytest.mark.parametrize("name", RECIPES)
 each_recipe_on_meta = pytest.mark.parametrize("name", RECIPES)
 
@@ -39,8 +47,17 @@ def test_recipe_is_found_by_name_and_has_a_summary(name):
     assert summary(name).endswith(".") and 20 < len(summary(name)) < 120
 
 
-def test_the_default_recipe_is_one_of_the_table():
-    assert DEFAULT_RECIPE in RECIPES
+def test_the_default_recipe_is_chosen_and_has_a_summary_but_is_no_function_of_size_alone():
+    assert DEFAULT_RECIPE == AUTO and AUTO not in RECIPES
+    assert (AUTO, *RECIPES) == RECIPE_NAMES
+    assert summary(AUTO).endswith(".") and 20 < len(summary(AUTO)) < 120
+    with pytest.raises(UsageError, match="depends on data, machine and budget"):
+        recipe_function(AUTO)
+
+
+def test_an_unknown_recipe_is_refused_with_near_matches():
+    with pytest.raises(UsageError, match=r"'resnett' is unknown \(did you mean 'resnet'.*there are auto, mlp"):
+        recipe_function("resnett")
 
 
 @each_recipe_on_meta
@@ -105,7 +122,7 @@ def test_two_steps_change_every_trainable_tensor_and_give_finite_losses(name):
     recipe = RECIPES[name]().shrunk()
     state, unchanged = unchanged_after_two_steps(recipe)
     assert unchanged <= without_a_slope(recipe)
-    assert state.counters == {"images": 16, "steps": 2}
+    assert state.counters == {"images": 16 * recipe.discriminator_steps, "steps": 2}
 
 
 @pytest.mark.parametrize("loss", LOSSES)
@@ -206,7 +223,7 @@ def discriminator_layers(name: str) -> tuple[Recipe, nn.Module, list[Layer]]:
     return recipe, discriminator, convolutions(discriminator, torch.zeros(2, recipe.channels, *recipe.size))
 
 
-@pytest.mark.parametrize("name", ["mlp", "dcgan-28", "dcgan-32"])
+@pytest.mark.parametrize("name", ["mlp", "dcgan-28", "dcgan-32", "dense-conv"])
 def test_published_optimizer_and_loss(name):
     recipe = RECIPES[name]()
     adam = Adam(learning_rate=2e-4, beta1=0.5, beta2=0.999)
@@ -219,7 +236,12 @@ def test_published_optimizer_and_loss(name):
 
 @pytest.mark.parametrize(
     ("name", "batch_size", "size", "channels"),
-    [("mlp", 128, (28, 28), 1), ("dcgan-28", 128, (28, 28), 1), ("dcgan-32", 64, (32, 32), 3)],
+    [
+        ("mlp", 128, (28, 28), 1),
+        ("dcgan-28", 128, (28, 28), 1),
+        ("dcgan-32", 64, (32, 32), 3),
+        ("dense-conv", 128, (28, 28), 1),
+    ],
 )
 def test_published_batch_and_data(name, batch_size, size, channels):
     recipe = RECIPES[name]()
@@ -229,16 +251,21 @@ def test_published_batch_and_data(name, batch_size, size, channels):
 
 @each_recipe
 def test_generators_end_in_tanh(name):
-    _, generator, _ = networks_of(name)
-    assert isinstance([module for module in generator.modules() if not list(module.children())][-1], nn.Tanh)
+    generator = build_generator(RECIPES[name]().shrunk())
+    outputs = []
+    for layer in generator.modules():
+        if isinstance(layer, nn.Linear | nn.Conv2d | nn.ConvTranspose2d):
+            layer.register_forward_hook(lambda _, __, output: outputs.append(output))
+    images = generator(torch.randn(2, generator.latent_dim), None)
+    assert torch.equal(images, outputs[-1].view_as(images).tanh())
 
 
 @each_recipe
 def test_every_leaky_relu_has_slope_02_and_every_batch_norm_eps_1e_5_and_momentum_01(name):
     _, *networks = networks_of(name)
     activations = [layer for network in networks for layer in kinds(network, nn.LeakyReLU)]
-    assert activations and {layer.negative_slope for layer in activations} == {0.2}
-    norms = [layer for network in networks for layer in kinds(network, nn.BatchNorm2d)]
+    assert {layer.negative_slope for layer in activations} == ({0.2} if name != "resnet" else set())
+    norms = [layer for network in networks for layer in kinds(network, nn.BatchNorm1d, nn.BatchNorm2d)]
     assert {(layer.eps, layer.momentum) for layer in norms} <= {(1e-5, 0.1)}
     assert bool(norms) is (name != "mlp")
 

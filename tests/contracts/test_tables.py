@@ -159,6 +159,7 @@ def test_hinge_loss_inside_the_margin_equals_the_value_by_hand():
 
 CLOSED_FORMS = {
     "r1": lambda norm: norm**2 / 2,
+    "r2": lambda norm: norm**2 / 2,
     "gradient_penalty": lambda norm: (norm - 1) ** 2,
 }
 

@@ -62,10 +62,11 @@ def test_biases_begin_at_zero(name, build):
     assert biases and all((bias == 0).all() for bias in biases)
 
 
+@pytest.mark.parametrize("name", ["mlp", "dense-conv"])
 @pytest.mark.parametrize("build", [build_generator, build_discriminator])
-def test_dense_weights_are_uniform_with_glorots_bound(build):
-    for weight in weights_of(build(RECIPES["mlp"]()), nn.Linear):
-        bound = math.sqrt(6 / sum(weight.shape))
+def test_weights_are_uniform_with_glorots_bound(name, build):
+    for weight in weights_of(build(RECIPES[name]()), nn.Linear, nn.Conv2d):
+        bound = math.sqrt(6 / (sum(weight.shape[:2]) * math.prod(weight.shape[2:])))
         assert weight.abs().max() <= bound
         assert weight.abs().max() > bound * (1 - 10 / weight.numel())
         shares = weight.double().flatten() / bound
@@ -88,8 +89,8 @@ def test_initialising_leaves_running_statistics_alone():
     assert norm.running_var.tolist() == [1.0, 1.0, 1.0]
 
 
-def test_glorot_leaves_layers_that_are_not_dense_alone():
-    convolution = nn.Conv2d(2, 3, 3)
-    before = convolution.weight.detach().clone()
-    initialise_glorot(nn.Sequential(convolution, nn.Linear(3, 3)))
-    assert torch.equal(convolution.weight, before)
+def test_glorot_leaves_layers_that_are_neither_dense_nor_convolutions_alone():
+    others = nn.ModuleList([nn.BatchNorm2d(3), nn.Embedding(3, 4), nn.ConvTranspose2d(2, 3, 3)])
+    before = {name: tensor.clone() for name, tensor in others.state_dict().items()}
+    initialise_glorot(nn.Sequential(nn.Linear(3, 3), others))
+    assert all(torch.equal(tensor, before[name]) for name, tensor in others.state_dict().items())

@@ -28,6 +28,7 @@ from gansmith.checkpoint import (
 )
 from gansmith.data import Batch
 from gansmith.errors import CheckpointError, ResourceError
+from gansmith.facts import Classes
 from gansmith.recipe import SGD, Recipe, RMSprop
 from gansmith.recipes import RECIPES
 from gansmith.restore import restore
@@ -458,3 +459,51 @@ class TestFullDisk:
         (tmp_path / "checkpoints").write_text("")
         with pytest.raises(ResourceError, match="could not save"):
             save_checkpoint(tiny_state(), tmp_path / "checkpoints", 1.0, "")
+
+
+class TestKeepingForGood:
+    def kept(self, folder: Path, images: list[int], keep_every: int | None) -> list[int]:
+        state = tiny_state()
+        for seen in images:
+            state.counters["images"] = seen
+            save_checkpoint(state, folder, 1.0, "data", keep_every=keep_every)
+        return [int(path.name) for path in reversed(checkpoint_folders(folder))]
+
+    @pytest.mark.parametrize(
+        ("keep_every", "expected"),
+        [
+            (None, [95, 121]),
+            (30, [30, 61, 90, 95, 121]),
+            (50, [61, 95, 121]),
+            (100, [95, 121]),
+            (1000, [95, 121]),
+            (1, [10, 25, 30, 45, 61, 62, 90, 95, 121]),
+        ],
+    )
+    def test_first_checkpoint_at_or_past_each_multiple_and_the_last_two_are_kept(self, keep_every, expected, tmp_path):
+        assert self.kept(tmp_path, [10, 25, 30, 45, 61, 62, 90, 95, 121], keep_every) == expected
+
+    def test_a_multiple_that_was_among_the_last_two_stays_when_it_is_older(self, tmp_path):
+        assert self.kept(tmp_path, [90, 100, 110, 120, 130], 100) == [100, 120, 130]
+
+    def test_kept_checkpoints_are_whole(self, tmp_path):
+        self.kept(tmp_path, [10, 20, 30, 40, 50], 20)
+        assert [read_checkpoint(path).state.counters["images"] for path in checkpoint_folders(tmp_path)] == [
+            50, 40, 20,
+        ]  # fmt: skip
+
+
+class TestClasses:
+    def test_classes_come_back_with_the_state(self, tmp_path):
+        recipe = RECIPES["mlp"](size=(4, 4), num_classes=2).shrunk()
+        state, fresh = new_state(recipe), new_state(recipe, seed=4)
+        state.classes = Classes(("Katze 😀", "1"), (3, 0))
+        checkpoint = read_checkpoint(save_checkpoint(state, tmp_path, 0.0, ""))
+        assert checkpoint.state.classes == state.classes
+        restore(fresh, checkpoint)
+        assert fresh.classes == state.classes
+        assert fresh.digest() == state.digest()
+
+    def test_an_unconditional_state_has_none(self, tmp_path):
+        checkpoint = read_checkpoint(save_checkpoint(tiny_state(), tmp_path, 0.0, ""))
+        assert checkpoint.state.classes is None

@@ -6,7 +6,10 @@ import pytest
 import torch
 from torch import nn
 
-from gansmith.ema import ema_decay, restore_batch_norm, update_ema
+from gansmith.build import build_generator
+from gansmith.ema import ema_decay, restore_batch_norm, settle_generator, update_ema
+from gansmith.facts import Classes
+from gansmith.recipes import RECIPES
 
 
 class Generator(nn.Module):
@@ -87,7 +90,7 @@ def test_restored_statistics_are_the_means_over_the_batches():
     torch.manual_seed(0)
     generator = Generator()
     batches = [torch.randn(16, 3) for _ in range(4)]
-    restore_batch_norm(generator, batches)
+    restore_batch_norm(generator, [(batch, None) for batch in batches])
     first, norm = generator.layers[0], generator.layers[1]
     features = [first(batch).detach() for batch in batches]
     torch.testing.assert_close(norm.running_mean, torch.stack([f.mean(0) for f in features]).mean(0))
@@ -101,14 +104,14 @@ def test_restored_statistics_do_not_depend_on_the_old_ones_or_the_old_mode():
     one(10 * torch.randn(32, 3) + 5)
     batches = [torch.randn(16, 3) for _ in range(3)]
     for generator in (one, other):
-        restore_batch_norm(generator, batches)
+        restore_batch_norm(generator, [(batch, None) for batch in batches])
     states = one.state_dict(), other.state_dict()
     assert all(torch.equal(states[0][name], states[1][name]) for name in states[0])
 
 
 def test_after_restoring_the_generator_is_in_eval_mode_with_its_own_momentum():
     generator = Generator().train()
-    restore_batch_norm(generator, [torch.randn(4, 3)])
+    restore_batch_norm(generator, [(torch.randn(4, 3), None)])
     assert not any(module.training for module in generator.modules())
     assert generator.layers[1].momentum == generator.layers[4].momentum == 0.1
 
@@ -116,7 +119,7 @@ def test_after_restoring_the_generator_is_in_eval_mode_with_its_own_momentum():
 def test_restoring_changes_no_weight():
     generator = Generator()
     before = copy.deepcopy(dict(generator.named_parameters()))
-    restore_batch_norm(generator, [torch.randn(4, 3)])
+    restore_batch_norm(generator, [(torch.randn(4, 3), None)])
     assert all(torch.equal(parameter, before[name]) for name, parameter in generator.named_parameters())
 
 
@@ -129,3 +132,44 @@ def test_a_generator_without_batch_norm_only_goes_into_eval_mode():
 
     restore_batch_norm(generator, no_batches())
     assert not generator.training
+
+
+def conditional_generator(name: str) -> nn.Module:
+    generator = build_generator(RECIPES[name](size=(8, 8), channels=1, num_classes=3).shrunk())
+    torch.manual_seed(0)
+    with torch.no_grad():
+        for parameter in generator.parameters():
+            parameter += 0.2 * torch.randn_like(parameter)
+    return generator
+
+
+def statistics(generator: nn.Module) -> list[torch.Tensor]:
+    return [buffer.clone() for name, buffer in generator.named_buffers() if name.endswith(("_mean", "_var"))]
+
+
+def settled(name: str, seed: int = 0, counts=(5, 3, 2)) -> list[torch.Tensor]:
+    generator = conditional_generator(name)
+    settle_generator(generator, seed, "float32", Classes(("a", "b", "c"), counts))
+    assert not generator.training
+    return statistics(generator)
+
+
+@pytest.mark.parametrize("name", ["dcgan-small", "dense-conv", "resnet"])
+class TestSettlingConditionalGenerators:
+    def test_statistics_are_a_function_of_weights_seed_and_frequencies(self, name):
+        first = settled(name)
+        assert first and all(torch.equal(a, b) for a, b in zip(first, settled(name), strict=True))
+        assert not all(torch.equal(a, b) for a, b in zip(first, settled(name, seed=1), strict=True))
+        assert not all(torch.allclose(a, b) for a, b in zip(first, settled(name, counts=(0, 0, 9)), strict=True))
+
+    def test_statistics_are_those_of_the_classes_that_occur(self, name):
+        generator = conditional_generator(name)
+        latents = torch.randn(2_000, generator.latent_dim, generator=torch.Generator().manual_seed(9))
+        restore_batch_norm(generator, [(latents, torch.full((2_000,), 1))])
+        for own, drawn in zip(statistics(generator), settled(name, counts=(0, 7, 0)), strict=True):
+            # Two draws of about 2,000 latents: means and variances differ by a few percent of the spread.
+            assert float((own - drawn).abs().max()) < 0.2 * float(own.abs().max() + 1)
+
+    def test_a_generator_that_needs_labels_is_not_settled_without_them(self, name):
+        with pytest.raises(ValueError, match="needs labels"):
+            settle_generator(conditional_generator(name), 0, "float32")

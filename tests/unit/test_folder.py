@@ -12,7 +12,9 @@ from pathlib import Path
 import pytest
 import yaml
 
+from gansmith.budget import Budget
 from gansmith.errors import ResourceError, UsageError
+from gansmith.facts import DataFacts, MachineFacts
 from gansmith.recipe import Recipe
 from gansmith.recipes import RECIPES
 from gansmith.request import Request
@@ -21,8 +23,12 @@ from gansmith.training.folder import CONFIG, RunConfig, differences, find_run, l
 
 def config_of(**changes) -> RunConfig:
     request = changes.pop("request", Request("mlp", ("batch_size=16",), (8, 8), 1))
-    recipe = request.resolve((28, 28), 1, "float32")
-    values = {"data": "digits", "fingerprint": "00ff", "seed": 0, "images": 1000, "minutes": None, "save_every": None}
+    data = DataFacts(1000, 10, (28, 28), True, 1)
+    recipe = request.resolve(data, MachineFacts("a machine", "float32", 100.0, 2**30), Budget.of()).recipe
+    values = {
+        "data": "digits", "fingerprint": "00ff", "seed": 0, "images": 1000, "minutes": None, "save_every": None,
+        "micro_batch": None,
+    }  # fmt: skip
     return RunConfig(request=request, recipe=recipe, **{**values, **changes})
 
 
@@ -40,10 +46,11 @@ class TestConfig:
             config_of(images=None, minutes=2.5, save_every=100, seed=2**62),
             config_of(data="/data/mein hund/😀: #1.zip", fingerprint="0123456789012345"),
             config_of(data="no", fingerprint="1e10"),
+            config_of(request=Request("mlp", conditional=True, fit="pad"), micro_batch=16),
             config_of(request=Request()),
             config_of(request=Request(RECIPES["dcgan-32"]().shrunk(), ("loss=hinge",))),
         ],
-        ids=["plain", "minutes", "unicode", "yaml words", "default request", "whole recipe"],
+        ids=["plain", "minutes", "unicode", "yaml words", "conditional", "default request", "whole recipe"],
     )
     def test_config_comes_back_as_it_was_saved(self, config, tmp_path):
         config.save(tmp_path / CONFIG)
@@ -111,7 +118,9 @@ class TestConfig:
         assert not marker.exists()
 
     @pytest.mark.parametrize(
-        "key", ["data", "request", "recipe", "data_fingerprint", "seed", "budget", "save_every"], ids="no {}".format
+        "key",
+        ["data", "request", "recipe", "data_fingerprint", "seed", "budget", "save_every", "micro_batch"],
+        ids="no {}".format,
     )
     def test_missing_key_is_named(self, tmp_path, key):
         change_config(tmp_path, lambda values: values.pop(key))
@@ -129,7 +138,15 @@ class TestConfig:
 
     @pytest.mark.parametrize(
         ("key", "value"),
-        [("seed", "zero"), ("seed", -1), ("seed", None), ("data", 5), ("data_fingerprint", 12), ("save_every", "x")],
+        [
+            ("seed", "zero"),
+            ("seed", -1),
+            ("seed", None),
+            ("data", 5),
+            ("data_fingerprint", 12),
+            ("save_every", "x"),
+            ("micro_batch", 0),
+        ],
     )
     def test_value_of_the_wrong_kind_is_a_usage_error(self, tmp_path, key, value):
         change_config(tmp_path, lambda values: values.update({key: value}))
@@ -191,7 +208,16 @@ class TestFindRun:
         folder = saved(config_of(), tmp_path / "digits-mlp-1")
         assert find_run(config_of(images=None, minutes=9.0, save_every=5), None, tmp_path)[0] == folder
 
-    @pytest.mark.parametrize("changes", [{"seed": 1}, {"fingerprint": "other"}, {"request": Request("mlp")}])
+    @pytest.mark.parametrize(
+        "changes",
+        [
+            {"seed": 1},
+            {"fingerprint": "other"},
+            {"request": Request("mlp")},
+            {"request": Request("mlp", ("batch_size=16",), (8, 8), 1, conditional=True)},
+            {"request": Request("mlp", ("batch_size=16",), (8, 8), 1, fit="pad")},
+        ],
+    )
     def test_another_request_is_a_new_run(self, tmp_path, changes):
         saved(config_of(), tmp_path / "digits-mlp-1")
         assert find_run(config_of(**changes), None, tmp_path) == (tmp_path / "digits-mlp-2", None)

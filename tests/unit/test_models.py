@@ -12,9 +12,11 @@ import safetensors.torch
 import torch
 
 from gansmith.checkpoint import save_checkpoint
-from gansmith.errors import CheckpointError
+from gansmith.errors import CheckpointError, UsageError
+from gansmith.facts import Classes
 from gansmith.models import interpolate, load, sample, save_pretrained
 from gansmith.recipes import RECIPES
+from gansmith.sampling import generate, labels_of, latents_of
 from gansmith.training.adversarial import OBJECTIVES
 from tests.unit.test_checkpoint import Bomb, train_one_step
 
@@ -174,3 +176,108 @@ class TestErrors:
         with pytest.raises(CheckpointError, match=r"does not fit the recipe: .*expected") as raised:
             load(path)
         assert any(key in str(raised.value) for key in keys)
+
+
+CLASSES = Classes(("cat", "dog", "1", "0"), (6, 3, 1, 2))
+
+
+@pytest.fixture(scope="module")
+def conditional(tmp_path_factory) -> Path:
+    """A run of a conditional generator whose classes look different."""
+    recipe = RECIPES["resnet"](size=(8, 8), channels=1, num_classes=4).shrunk()
+    objective = OBJECTIVES["adversarial"]
+    state = objective.initialise(recipe, 0, torch.device("cpu"))
+    state.classes = CLASSES
+    torch.manual_seed(0)
+    with torch.no_grad():
+        for parameter in state.ema["generator"].parameters():
+            parameter += 0.2 * torch.randn_like(parameter)
+    objective.settle(state)
+    folder = tmp_path_factory.mktemp("runs") / "run"
+    save_checkpoint(state, folder / "checkpoints", 1.0, "")
+    return folder
+
+
+class TestClasses:
+    def test_classes_come_with_the_model_and_survive_saving(self, conditional, tmp_path):
+        model = load(conditional)
+        saved = load(save_pretrained(model, tmp_path / "saved"))
+        assert model.classes == saved.classes == CLASSES
+        chosen = ["dog", "cat"]
+        assert torch.equal(sample(saved, 5, 1, classes=chosen), sample(model, 5, 1, classes=chosen))
+        assert torch.equal(sample(saved, 5, 1), sample(conditional, 5, 1))
+
+    def test_classes_not_asked_for_are_drawn_by_frequency(self, conditional):
+        model = load(conditional)
+        expected = generate(model.generator, latents_of(3, 20, model.generator.latent_dim), labels_of(3, 20, CLASSES))
+        assert torch.equal(sample(model, 20, 3), expected)
+
+    @pytest.mark.parametrize(
+        ("chosen", "labels"),
+        [
+            (["dog"], [1, 1, 1, 1, 1]),
+            (["dog", 2], [1, 2, 1, 2, 1]),
+            (["3", "cat", 1], [3, 0, 1, 3, 0]),
+            (["1"], [2, 2, 2, 2, 2]),  # a name goes before a number
+            (["0"], [3, 3, 3, 3, 3]),
+            ([0], [0, 0, 0, 0, 0]),
+        ],
+    )
+    def test_classes_are_chosen_by_name_or_number_and_taken_in_turn(self, conditional, chosen, labels):
+        model = load(conditional)
+        assert model.labels_of(chosen, 5, 0).tolist() == labels
+        latents = latents_of(0, 5, model.generator.latent_dim)
+        assert torch.equal(sample(model, 5, classes=chosen), generate(model.generator, latents, torch.tensor(labels)))
+
+    def test_the_class_changes_the_sample(self, conditional):
+        model = load(conditional)
+        samples = [sample(model, 3, classes=[name]) for name in CLASSES.names]
+        assert all(not torch.allclose(samples[0], other, atol=1e-3) for other in samples[1:])
+
+    @pytest.mark.parametrize(
+        ("wrong", "parts"),
+        [
+            ("dgo", ("class 'dgo': there is no such class", "did you mean 'dog'", "there are cat, dog, 1, 0")),
+            (4, ("class '4'",)),
+            (-1, ("class '-1'",)),
+            ("²", ("class '²'",)),
+            ("", ("class ''",)),
+        ],
+    )
+    def test_an_unknown_class_is_a_usage_error_with_near_matches(self, conditional, wrong, parts):
+        for ask in (sample, interpolate):
+            with pytest.raises(UsageError) as raised:
+                ask(conditional, count=2, classes=["cat", wrong])
+            assert all(part in str(raised.value) for part in parts)
+
+    def test_no_class_at_all_is_a_usage_error(self, conditional):
+        with pytest.raises(UsageError, match="classes is empty"):
+            sample(conditional, 2, classes=[])
+
+    def test_asking_an_unconditional_model_for_a_class_is_a_usage_error(self, run):
+        for ask in (sample, interpolate):
+            with pytest.raises(UsageError, match="this generator knows no classes; train with --conditional"):
+                ask(run, count=2, classes=["cat"])
+
+    def test_a_walk_keeps_its_class(self, conditional):
+        model = load(conditional)
+        frames = interpolate(model, count=3, num_frames=4, num_stops=2, classes=["dog", "cat"])
+        latents = latents_of(0, 6, model.generator.latent_dim)
+        torch.testing.assert_close(frames[0], generate(model.generator, latents[:3], torch.tensor([1, 0, 1])))
+        torch.testing.assert_close(frames[2], generate(model.generator, latents[3:], torch.tensor([1, 0, 1])))
+
+    @pytest.mark.parametrize("truncation", [0.0, -1.0, float("nan")])
+    def test_a_truncation_that_is_not_above_0_is_a_usage_error(self, conditional, truncation):
+        with pytest.raises(UsageError, match="must be above 0"):
+            sample(conditional, 2, truncation=truncation)
+
+    def test_a_checkpoint_saved_in_a_hurry_is_settled_with_the_classes(self, conditional, tmp_path):
+        """What loading measures is what settling before the save would have measured."""
+        recipe = load(conditional).recipe
+        objective = OBJECTIVES["adversarial"]
+        state = objective.initialise(recipe, 0, torch.device("cpu"))
+        state.classes = CLASSES
+        save_checkpoint(state, tmp_path / "run" / "checkpoints", 1.0, "", is_settled=False)
+        objective.settle(state)
+        found = load(tmp_path / "run").generator.state_dict()
+        assert all(torch.equal(found[key], value) for key, value in state.ema["generator"].state_dict().items())

@@ -6,7 +6,16 @@ from hypothesis import strategies as st
 
 from gansmith.errors import UsageError
 from gansmith.overrides import apply_overrides, parse_count
-from gansmith.recipe import SGD, Adam, MLPGenerator, PenaltySettings, RMSprop
+from gansmith.recipe import (
+    SGD,
+    Adam,
+    LinearDecay,
+    MLPGenerator,
+    PenaltySettings,
+    Regularisation,
+    ResNetGenerator,
+    RMSprop,
+)
 from gansmith.recipes import RECIPES
 
 MLP = RECIPES["mlp"]()
@@ -204,8 +213,10 @@ def test_an_optimizer_name_that_is_a_list_is_a_usage_error():
     problems("generator_optimizer.name=[1]")
 
 
-def test_a_penalty_after_null_penalties_is_a_usage_error():
-    problems("penalties=null", "penalties.r1.weight=1")
+def test_a_penalty_after_null_penalties_is_the_only_one():
+    changed = apply_overrides(WITH_R1, ["penalties=null", "penalties.r2.weight=1"])
+    assert changed.penalties == {"r2": PenaltySettings(weight=1)}
+    problems("penalties=null")
 
 
 def test_a_date_that_does_not_exist_is_a_usage_error():
@@ -213,8 +224,32 @@ def test_a_date_that_does_not_exist_is_a_usage_error():
 
 
 def test_an_unknown_penalty_with_a_field_names_the_penalties_there_are():
-    (problem,) = problems("penalties.r2.weight=1")
-    assert "gradient_penalty" in problem
+    (problem,) = problems("penalties.r3.weight=1")
+    assert all(name in problem for name in ("r1", "r2", "gradient_penalty"))
+
+
+def test_a_schedule_is_set_changed_and_removed():
+    decaying = apply_overrides(DCGAN, ["learning_rate_schedule.length_images=5000"])
+    assert decaying.learning_rate_schedule == LinearDecay(length_images=5000)
+    changed = apply_overrides(decaying, ["learning_rate_schedule.final_factor=0.5"])
+    assert changed.learning_rate_schedule == LinearDecay(length_images=5000, final_factor=0.5)
+    assert apply_overrides(changed, ["learning_rate_schedule=null"]) == DCGAN
+    assert "did you mean 'length_images'" in problems("learning_rate_schedule.length_image=5000")[0]
+    assert problems("learning_rate_schedule.final_factor=0.5") == [
+        "learning_rate_schedule.length_images: this field is required"
+    ]
+
+
+def test_regularisation_is_set_by_field():
+    changed = apply_overrides(DCGAN, ["regularisation.l1=1e-4", "regularisation.weight_clipping=0.01"])
+    assert changed.regularisation == Regularisation(l1=1e-4, weight_clipping=0.01)
+    assert apply_overrides(changed, ["regularisation.l1=0", "regularisation.weight_clipping=null"]) == DCGAN
+    assert "regularisation.l2: -1" in problems("regularisation.l2=-1")[0]
+
+
+def test_another_family_keeps_the_fields_both_have():
+    changed = apply_overrides(DCGAN, ["generator.width=7", "generator.latent_dim=9", "generator.family=resnet"])
+    assert changed.generator == ResNetGenerator(latent_dim=9, width=7)
 
 
 def test_a_misspelt_penalty_field_is_one_mistake():

@@ -14,10 +14,16 @@ from gansmith.recipe import (
     Adam,
     DCGANDiscriminator,
     DCGANGenerator,
+    DenseConvDiscriminator,
+    DenseConvGenerator,
+    LinearDecay,
     MLPDiscriminator,
     MLPGenerator,
     PenaltySettings,
     Recipe,
+    Regularisation,
+    ResNetDiscriminator,
+    ResNetGenerator,
     RMSprop,
 )
 
@@ -49,6 +55,30 @@ CHANGES = [
     {"discriminator_steps": 5},
     {"ema_half_life_images": 0},
     {"precision": "bfloat16"},
+    {"num_classes": 10},
+    {"generator_batch_size": 64},
+    {"regularisation": Regularisation(l1=0.1)},
+    {"regularisation": Regularisation(l2=0.1)},
+    {"regularisation": Regularisation(weight_clipping=0.1)},
+    {"learning_rate_schedule": LinearDecay(length_images=1000)},
+    {"learning_rate_schedule": LinearDecay(length_images=1000, final_factor=0.1)},
+    {"generator": DenseConvGenerator()},
+    {"generator": ResNetGenerator()},
+    {"generator": ResNetGenerator(growth=2)},
+    {"discriminator": DenseConvDiscriminator()},
+    {"discriminator": ResNetDiscriminator()},
+    {"discriminator": ResNetDiscriminator(normalisation=None)},
+]
+BATCH_NORM = [
+    MLPDiscriminator(normalisation="batch"),
+    DCGANDiscriminator(normalisation="batch"),
+    DenseConvDiscriminator(normalisation="batch"),
+]
+SPECTRAL = [
+    MLPDiscriminator(normalisation="spectral"),
+    DCGANDiscriminator(normalisation="spectral"),
+    DenseConvDiscriminator(normalisation="spectral"),
+    ResNetDiscriminator(),
 ]
 
 
@@ -143,6 +173,16 @@ def test_unknown_keys_are_refused_at_every_depth(changes, place):
         {"discriminator_steps": 0},
         {"ema_half_life_images": -1},
         {"precision": "float16"},
+        {"num_classes": -1},
+        {"num_classes": 1},
+        {"generator_batch_size": 0},
+        {"regularisation": {"l1": -0.1}},
+        {"regularisation": {"l2": float("inf")}},
+        {"regularisation": {"weight_clipping": 0}},
+        {"learning_rate_schedule": {"length_images": 0}},
+        {"learning_rate_schedule": {"length_images": 10, "final_factor": 1.0}},
+        {"generator": {"family": "resnet", "growth": 3}},
+        {"discriminator": {"family": "resnet", "normalisation": "batch"}},
     ],
 )
 def test_values_out_of_range_are_refused(changes):
@@ -150,10 +190,11 @@ def test_values_out_of_range_are_refused(changes):
         mlp(**changes)
 
 
-@pytest.mark.parametrize("penalty", ["r1", "gradient_penalty"])
-def test_a_penalty_with_batch_norm_in_the_discriminator_is_refused_with_the_reason(penalty):
+@pytest.mark.parametrize("discriminator", BATCH_NORM, ids=lambda settings: settings.family)
+@pytest.mark.parametrize("penalty", ["r1", "r2", "gradient_penalty"])
+def test_a_penalty_with_batch_norm_in_the_discriminator_is_refused_with_the_reason(discriminator, penalty):
     with pytest.raises(ValidationError, match="mixes the images of a batch") as error:
-        dcgan(discriminator=DCGANDiscriminator(normalisation="batch"), penalties={penalty: {"weight": 1}})
+        mlp(discriminator=discriminator, penalties={penalty: {"weight": 1}})
     assert penalty in str(error.value) and "discriminator.normalisation=spectral" in str(error.value)
 
 
@@ -161,6 +202,50 @@ def test_a_penalty_with_batch_norm_in_the_discriminator_is_refused_with_the_reas
 def test_a_penalty_without_batch_norm_is_allowed(normalisation):
     recipe = dcgan(discriminator=DCGANDiscriminator(normalisation=normalisation), penalties={"r1": {"weight": 1}})
     assert recipe.penalties["r1"] == PenaltySettings(weight=1.0, every=1)
+
+
+@pytest.mark.parametrize("discriminator", SPECTRAL, ids=lambda settings: settings.family)
+def test_weight_clipping_with_spectral_norm_is_refused_with_the_reason(discriminator):
+    with pytest.raises(ValidationError, match="before spectral norm divides them") as error:
+        mlp(discriminator=discriminator, regularisation={"weight_clipping": 0.01})
+    assert "discriminator.normalisation=null" in str(error.value)
+    without = discriminator.model_copy(update={"normalisation": None})
+    clipped = mlp(discriminator=without, regularisation={"weight_clipping": 0.01})
+    assert clipped.regularisation.weight_clipping == 0.01
+
+
+@pytest.mark.parametrize(
+    ("changes", "expected"),
+    [
+        ({}, False),
+        ({"generator": MLPGenerator(normalisation="batch")}, True),
+        ({"discriminator": MLPDiscriminator(normalisation="batch")}, True),
+        ({"discriminator": MLPDiscriminator(normalisation="spectral")}, False),
+        ({"generator": DCGANGenerator()}, True),
+        ({"generator": DenseConvGenerator()}, True),
+        ({"generator": ResNetGenerator()}, True),
+        ({"discriminator": ResNetDiscriminator(normalisation=None)}, False),
+    ],
+)
+def test_a_recipe_knows_whether_it_has_batch_norm(changes, expected):
+    assert mlp(**changes).has_batch_norm is expected
+
+
+def test_the_generators_batch_is_that_of_d_unless_given():
+    assert mlp(batch_size=7).size_of_generator_batch == 7
+    assert mlp(batch_size=7, generator_batch_size=9).size_of_generator_batch == 9
+
+
+@pytest.mark.parametrize(
+    ("images", "factor"), [(0, 1.0), (250, 0.775), (500, 0.55), (1000, 0.1), (1001, 0.1), (10**9, 0.1)]
+)
+def test_linear_decay_falls_to_its_final_factor_and_stays(images, factor):
+    assert LinearDecay(length_images=1000, final_factor=0.1).factor(images) == pytest.approx(factor)
+
+
+def test_linear_decay_ends_at_0_by_default():
+    decay = LinearDecay(length_images=1000)
+    assert (decay.factor(0), decay.factor(500), decay.factor(1000), decay.factor(2000)) == (1.0, 0.5, 0.0, 0.0)
 
 
 def test_a_size_that_a_family_cannot_make_is_refused_and_the_nearest_is_named():
@@ -212,12 +297,23 @@ def test_shrunk_dense_networks_are_narrow_but_never_empty():
     assert small.discriminator.hidden == (4,)
 
 
+def test_shrunk_keeps_the_share_of_the_generators_batch_and_shortens_the_schedule():
+    decay = LinearDecay(length_images=10**6, final_factor=0.5)
+    small = mlp(batch_size=64, generator_batch_size=128, learning_rate_schedule=decay, num_classes=5).shrunk()
+    assert (small.batch_size, small.generator_batch_size, small.num_classes) == (8, 16, 5)
+    assert small.learning_rate_schedule.length_images == 1_000
+    assert mlp(batch_size=128, generator_batch_size=4).shrunk().generator_batch_size == 1
+    assert mlp().shrunk().generator_batch_size is None
+    assert mlp().shrunk().learning_rate_schedule is None
+
+
 def test_shrunk_keeps_an_ema_that_is_a_copy():
     assert mlp(ema_half_life_images=0).shrunk().ema_half_life_images == 0
 
 
 def test_recipes_load_no_torch():
-    modules = "gansmith.recipe, gansmith.recipes, gansmith.overrides, gansmith.request"
+    names = ("recipe", "recipes", "recipes.auto", "overrides", "request", "settings", "facts", "budget", "sizes")
+    modules = ", ".join(f"gansmith.{name}" for name in names)
     code = f"import sys, {modules}; print('torch' in sys.modules)"
     seen = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.strip()
     assert seen == "False"

@@ -6,7 +6,8 @@ import pytest
 import torch
 from torch import nn
 
-from gansmith.sampling import generate, interpolate, latents_of, sample, slerp
+from gansmith.facts import Classes
+from gansmith.sampling import generate, interpolate, labels_of, latents_of, sample, slerp, truncated
 
 
 class Generator(nn.Module):
@@ -93,6 +94,69 @@ def test_labels_are_split_like_the_latents():
     labels = torch.arange(7)
     images = generate(Generator(), latents_of(0, 7, 6), labels, batch_size=3)
     assert torch.equal(images[:, 0, 0, 0], labels.float())
+
+
+UNEVEN = Classes(("cat", "dog", "none", "owl"), (70, 20, 0, 10))
+
+
+def test_labels_follow_how_often_the_classes_occur():
+    count = 20_000
+    labels = labels_of(0, count, UNEVEN)
+    assert (labels.dtype, labels.shape) == (torch.int64, (count,))
+    for label, share in enumerate((0.7, 0.2, 0.0, 0.1)):
+        found = float((labels == label).double().mean())
+        assert abs(found - share) <= 5 * math.sqrt(share * (1 - share) / count), label
+
+
+def test_a_label_is_a_function_of_seed_and_number_alone():
+    assert torch.equal(labels_of(5, 64, UNEVEN)[:8], labels_of(5, 8, UNEVEN))
+    assert not torch.equal(labels_of(5, 64, UNEVEN), labels_of(6, 64, UNEVEN))
+
+
+def test_labels_do_not_depend_on_the_scale_of_the_counts():
+    tenfold = Classes(UNEVEN.names, tuple(10 * count for count in UNEVEN.counts))
+    assert torch.equal(labels_of(1, 500, UNEVEN), labels_of(1, 500, tenfold))
+
+
+@pytest.mark.parametrize("threshold", [0.01, 0.5, 1.0, 2.0, 3.0])
+def test_truncated_latents_stay_inside_in_the_order_they_had(threshold):
+    latents = latents_of(0, 1, 20_000)
+    inside = truncated(latents, threshold)
+    assert (inside.dtype, inside.shape) == (torch.float32, latents.shape)
+    assert inside.abs().max() <= threshold * (1 + 1e-6)
+    assert inside.abs().max() > 0.98 * threshold or threshold == 3.0
+    in_order = inside[0][latents[0].argsort()]
+    assert (in_order.diff() >= 0).all()
+    assert torch.equal(inside.sign(), latents.sign())
+
+
+@pytest.mark.parametrize("threshold", [0.3, 0.7, 1.5, 2.5])
+def test_truncated_latents_are_distributed_as_a_truncated_normal(threshold):
+    values = truncated(latents_of(3, 1, 50_000), threshold)[0].double().sort().values
+    inside = math.erf(threshold / math.sqrt(2))
+    expected = 0.5 + torch.erf(values / math.sqrt(2)) / (2 * inside)
+    ranks = torch.arange(1, len(values) + 1) / len(values)
+    distance = float((ranks - expected).abs().max())
+    assert distance * math.sqrt(len(values)) < 1.95  # Kolmogorov-Smirnov, p = 0.001
+
+
+def test_a_large_threshold_changes_nothing():
+    latents = latents_of(0, 50, 200)
+    torch.testing.assert_close(truncated(latents, 9.0), latents, atol=1e-6, rtol=1e-6)
+    assert not torch.allclose(truncated(latents, 2.0), latents, atol=1e-2)
+
+
+def test_truncated_samples_are_those_of_the_truncated_latents():
+    generator = Generator()
+    expected = generate(generator, truncated(latents_of(2, 9, 6), 0.6))
+    assert torch.equal(sample(generator, 9, seed=2, truncation=0.6), expected)
+    assert not torch.allclose(sample(generator, 9, seed=2), expected)
+
+
+def test_a_walk_keeps_the_label_of_each_of_its_samples():
+    frames = interpolate(Generator(), count=3, num_frames=7, num_stops=2, labels=torch.tensor([2, 0, 1]))
+    for frame in frames:
+        assert torch.equal(frame[:, 0, 0, 0], torch.tensor([2.0, 0.0, 1.0]))
 
 
 def test_slerp_begins_and_ends_at_its_ends():

@@ -48,7 +48,7 @@ class SavedTensors:
         self._hooks.__exit__(*error)
 
     def _pack(self, tensor: Tensor) -> _Kept:
-        kept = _Kept(tensor)
+        kept = _Kept(tensor.detach())  # an output that kept its own graph would never go away
         storage = tensor.untyped_storage()
         key, size = storage.data_ptr(), storage.nbytes()
         self._uses[key] = self._uses.get(key, 0) + 1
@@ -97,7 +97,7 @@ def step_bytes(recipe: Recipe, objective: Objective) -> StepBytes:
     state = objective.initialise(recipe, 0, cpu)
     for batch in SMALL_BATCHES:
         small = with_batch(recipe, batch).replace(discriminator_steps=1)
-        state.recipe = small
+        state.recipe, state.counters["steps"] = small, 0  # the first step is every lazy penalty's turn
         batches = random_batches(objective, small, cpu)
         with SavedTensors() as saved:
             objective.step(state, batches)
