@@ -181,7 +181,7 @@ def test_two_steps_are_a_function_of_the_seed(name):
     assert digests[0] != digests[2]
 
 
-# The published numbers: shared/design/recipes.md, section 1.
+# The published numbers.
 
 Layer = tuple[str, int, int, int, int, tuple[int, int]]
 

@@ -1,4 +1,4 @@
-"""The dense-conv hybrid layer by layer: shared design, section 1."""
+"""The dense-conv hybrid layer by layer; nearest upsampling is folded into the convolution after it."""
 
 from __future__ import annotations
 
@@ -26,10 +26,9 @@ def test_generator_layer_by_layer():
     expected: list[tuple[str, tuple[int, ...]]] = []
     for width in (256, 512, 1024, 7 * 7 * 256):
         expected += [("Linear", (width,)), ("DenseBatchNorm", (width,)), ("ReLU", (width,))]
-    for width, side, is_doubled in ((128, 7, True), (128, 14, True), (64, 28, False)):
+    for kind, width, side in (("Conv2d", 128, 7), ("UpsampledConv2d", 128, 14), ("UpsampledConv2d", 64, 28)):
         shape = (width, side, side)
-        expected += [("Conv2d", shape), ("BatchNorm2d", shape), ("ReLU", shape)]
-        expected += [("UpsamplingNearest2d", (width, 2 * side, 2 * side))] if is_doubled else []
+        expected += [(kind, shape), ("BatchNorm2d", shape), ("ReLU", shape)]
     expected += [("Conv2d", (1, 28, 28)), ("Tanh", (1, 28, 28))]
     assert outputs_of(generator, torch.zeros(2, 100)) == expected
     assert {layer.kernel_size for layer in generator.modules() if isinstance(layer, nn.Conv2d)} == {(3, 3)}
@@ -47,5 +46,5 @@ def test_discriminator_layer_by_layer():
 def test_the_map_is_doubled_as_often_as_the_size_asks(size, num_doublings):
     recipe = RECIPES["dense-conv"](size=size).shrunk()
     layers = outputs_of(build_generator(recipe), torch.zeros(2, recipe.generator.latent_dim))
-    assert [kind for kind, _ in layers].count("UpsamplingNearest2d") == num_doublings
-    assert [kind for kind, _ in layers].count("Conv2d") == num_doublings + 2
+    assert [kind for kind, _ in layers].count("UpsampledConv2d") == num_doublings
+    assert [kind for kind, _ in layers].count("Conv2d") == 2

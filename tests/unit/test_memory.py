@@ -40,24 +40,24 @@ def test_saved_tensors_are_counted_once_and_forgotten_with_their_graph():
 @pytest.mark.parametrize("num_classes", [0, 3])
 def test_bytes_of_an_image_do_not_depend_on_the_batch(name, num_classes):
     recipe = RECIPES[name](size=(8, 8), num_classes=num_classes).shrunk()
-    fixed, per_image = step_bytes(recipe, OBJECTIVE)
-    assert fixed > 0 and per_image > 4 * 64
-    assert step_bytes(with_batch(recipe, 1_000), OBJECTIVE) == (fixed, per_image)
+    step = step_bytes(recipe, OBJECTIVE)
+    assert step.fixed > 0 and step.kept > 4 * 64 and step.held > 4 * 64
+    assert step_bytes(with_batch(recipe, 1_000), OBJECTIVE) == step
 
 
 def test_a_lazy_penalty_counts_as_in_the_step_of_its_turn():
     def per_image(every: int) -> float:
         penalties = {"r1": PenaltySettings(weight=1.0, every=every)}
-        return step_bytes(recipe.replace(penalties=penalties), OBJECTIVE)[1]
+        return step_bytes(recipe.replace(penalties=penalties), OBJECTIVE).kept
 
     recipe = IN_PARTS.replace(discriminator=DCGANDiscriminator(width=16))
-    assert per_image(16) == per_image(1) > step_bytes(recipe, OBJECTIVE)[1]
+    assert per_image(16) == per_image(1) > step_bytes(recipe, OBJECTIVE).kept
 
 
-def give(monkeypatch: pytest.MonkeyPatch, recipe: Recipe, images: float) -> None:
-    """Let just enough memory be free for so many images."""
-    fixed, per_image = step_bytes(recipe, OBJECTIVE)
-    free = (fixed + per_image * images) / USABLE_SHARE + 16
+def give(monkeypatch: pytest.MonkeyPatch, recipe: Recipe, held: float, at_once: float) -> None:
+    """Let just enough memory be free to hold so many images and compute so many at once."""
+    step = step_bytes(recipe, OBJECTIVE)
+    free = (step.fixed + step.held * held + step.kept * at_once) / USABLE_SHARE + 16
     monkeypatch.setattr(runtime, "available_memory", lambda device: int(free))
 
 
@@ -65,14 +65,14 @@ def give(monkeypatch: pytest.MonkeyPatch, recipe: Recipe, images: float) -> None
     ("images", "expected"), [(1e6, None), (100, None), (99, 64), (64, 64), (63.5, 32), (3, 2), (1, 1)]
 )
 def test_a_batch_that_does_not_fit_is_computed_in_parts_of_a_power_of_two(monkeypatch, images, expected):
-    give(monkeypatch, IN_PARTS, images)
+    give(monkeypatch, IN_PARTS, 100, images)
     assert choose_micro_batch(IN_PARTS, OBJECTIVE, CPU) == expected
 
 
 def test_batch_norm_needs_the_batch_whole_and_the_largest_that_fits_is_named(monkeypatch):
-    give(monkeypatch, WHOLE, 100)
+    give(monkeypatch, WHOLE, 100, 100)
     assert choose_micro_batch(WHOLE, OBJECTIVE, CPU) is None
-    give(monkeypatch, WHOLE, 70)
+    give(monkeypatch, WHOLE, 70, 70)
     with pytest.raises(ResourceError, match=r"a batch of 100 needs .* GB, .* are free; batch norm.*batch_size=64"):
         choose_micro_batch(WHOLE, OBJECTIVE, CPU)
 
@@ -80,7 +80,7 @@ def test_batch_norm_needs_the_batch_whole_and_the_largest_that_fits_is_named(mon
 @pytest.mark.parametrize("recipe", [IN_PARTS, WHOLE], ids=["mlp", "dense-conv"])
 @pytest.mark.parametrize("images", [0.5, -1e5])
 def test_where_not_one_image_fits_that_is_said(monkeypatch, recipe, images):
-    give(monkeypatch, recipe, images)
+    give(monkeypatch, recipe, images, images)
     with pytest.raises(ResourceError, match="too little for one image; take a smaller --size or a narrower network"):
         choose_micro_batch(recipe, OBJECTIVE, CPU)
 
@@ -103,8 +103,8 @@ state = objective.initialise(recipe, 0, cpu)
 for _ in range(2):
     objective.step(state, random_batches(objective, recipe, cpu))
 taken = peak() - before
-fixed, per_image = step_bytes(recipe, objective)
-print(taken, fixed + per_image * recipe.batch_size)
+step = step_bytes(recipe, objective)
+print(taken, step.fixed + (step.held + step.kept) * recipe.batch_size)
 """
 
 
