@@ -7,7 +7,7 @@ A convolutional family starts from a small base map and doubles it: H = h * 2^k 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal, get_args
+from typing import Literal
 
 Fit = Literal["crop", "pad", "stretch"]
 """How an image of another shape becomes the wanted one: cut around the middle, framed, or distorted."""
@@ -67,18 +67,6 @@ def size_text(size: Size) -> str:
     return f"{size[0]}x{size[1]}"
 
 
-def parse_fit(text: str) -> Fit:
-    """Return "crop", "pad" or "stretch".
-
-    Raises:
-        ValueError: the text is none of them.
-    """
-    for fit in get_args(Fit):
-        if text == fit:
-            return fit  # type: ignore[no-any-return]
-    raise ValueError(f"{text!r} is not one of {', '.join(get_args(Fit))}")
-
-
 def parse_size(text: str) -> Size:
     """Return (height, width) from "64" or "40x48".
 
@@ -89,14 +77,3 @@ def parse_size(text: str) -> Size:
     if len(parts) > 2 or not all(part.isascii() and part.isdigit() and int(part) > 0 for part in parts):
         raise ValueError(f"{text!r} is not a size; write one side (64) or height x width (40x48)")
     return int(parts[0]), int(parts[-1])
-
-
-def parse_channels(text: str) -> int:
-    """Return 1, 3 or 4.
-
-    Raises:
-        ValueError: the text is none of these.
-    """
-    if text not in ("1", "3", "4"):
-        raise ValueError(f"{text!r} is not 1 (grey), 3 (RGB) or 4 (RGBA)")
-    return int(text)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, get_args
@@ -12,7 +12,8 @@ import tyro
 from gansmith import sizes
 from gansmith.budget import Budget
 from gansmith.cli.command import Command
-from gansmith.errors import DataError, UsageError, near_matches
+from gansmith.cli.parsing import channel_count, one_of, parsed
+from gansmith.errors import DataError, UsageError
 from gansmith.recipes import DEFAULT_RECIPE
 from gansmith.request import Request
 from gansmith.sizes import size_text
@@ -30,7 +31,7 @@ class DataCommand(Command):
     """Look at images before training on them: sizes, classes, bad files, duplicates, and what is done to odd ones."""
 
     data: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="DATA")]
-    """A folder or zip of images, or "digits"."""
+    """Whatever `gansmith train` takes: a folder, zip, IDX, npz, CIFAR or parquet, or a name."""
     size: Annotated[str | None, tyro.conf.arg(metavar="SIZE", help_behavior_hint="")] = None
     """Image size to train at, 64 or 40x48 (height x width); by default what training would choose."""
     channels: Annotated[str | None, tyro.conf.arg(metavar="N", help_behavior_hint="")] = None
@@ -67,18 +68,9 @@ class DataCommand(Command):
         display.say(f"contact sheet: {sheet}")
 
     def _checked(self, problems: list[str]) -> tuple[Any, Any]:
-        def parsed(option: str, text: str | None, parse: Callable[[str], Any]) -> Any:
-            try:
-                return None if text is None else parse(text)
-            except ValueError as error:
-                problems.append(f"--{option} {text}: {error}")
-                return None
-
-        size = parsed("size", self.size, sizes.parse_size)
-        channels = parsed("channels", self.channels, sizes.parse_channels)
-        fits = get_args(sizes.Fit)
-        if self.fit not in fits:
-            problems.append(f"--fit {self.fit}: there are {', '.join(fits)}{near_matches(self.fit, fits)}")
+        size = parsed(problems, "--size", self.size, sizes.parse_size)
+        channels = parsed(problems, "--channels", self.channels, channel_count)
+        parsed(problems, "--fit", self.fit, one_of(get_args(sizes.Fit)))
         problems += Request(self.recipe, size=size, channels=channels).problems()
         if self.out.suffix.lower() not in SHEET_SUFFIXES:
             problems.append(f"--out {self.out}: the contact sheet is a picture; end it in {', '.join(SHEET_SUFFIXES)}")
@@ -89,10 +81,10 @@ class DataCommand(Command):
     def _write_sheet(self, found: Survey) -> Path:
         import torch
 
-        from gansmith.images import save_grid, to_float
+        from gansmith.images import save_images, to_float
 
         try:
-            return save_grid(to_float(torch.from_numpy(found.cells)), self.out, found.columns)
+            return save_images(to_float(torch.from_numpy(found.cells)), self.out, found.columns)
         except (ValueError, OSError) as error:
             raise UsageError(f"--out {self.out}: {error}") from error
 

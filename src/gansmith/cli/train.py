@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, get_args
 
 import tyro
 
 from gansmith import sizes
 from gansmith.budget import Budget
 from gansmith.cli.command import Command
-from gansmith.cli.parsing import channel_count, natural, positive
+from gansmith.cli.parsing import channel_count, natural, one_of, parsed, positive
 from gansmith.errors import UsageError
 from gansmith.overrides import parse_count
 from gansmith.recipes import DEFAULT_RECIPE
@@ -104,23 +104,16 @@ class TrainCommand(Command):
 
     def _checked(self, problems: list[str]) -> dict[str, Any]:
         """Return the parsed values, or raise with every mistake there is."""
-
-        def parsed(option: str, text: str | None, parse: Callable[[str], Any]) -> Any:
-            try:
-                return None if text is None else parse(text)
-            except ValueError as error:
-                problems.append(f"--{option} {text}: {error}")
-                return None
-
         values = {
-            "images": parsed("images", self.images, parse_count),
-            "minutes": parsed("minutes", self.minutes, positive),
-            "seed": parsed("seed", "0" if self.seed is None else self.seed, natural),
-            "save_every": parsed("save-every", self.save_every, parse_count),
-            "keep_every": parsed("keep-every", self.keep_every, parse_count),
+            "images": parsed(problems, "--images", self.images, parse_count),
+            "minutes": parsed(problems, "--minutes", self.minutes, positive),
+            "seed": parsed(problems, "--seed", "0" if self.seed is None else self.seed, natural),
+            "save_every": parsed(problems, "--save-every", self.save_every, parse_count),
+            "keep_every": parsed(problems, "--keep-every", self.keep_every, parse_count),
         }
-        size, channels = parsed("size", self.size, sizes.parse_size), parsed("channels", self.channels, channel_count)
-        fit = parsed("fit", self.fit, sizes.parse_fit)
+        size = parsed(problems, "--size", self.size, sizes.parse_size)
+        channels = parsed(problems, "--channels", self.channels, channel_count)
+        fit: Any = parsed(problems, "--fit", self.fit, one_of(get_args(sizes.Fit)))
         recipe = DEFAULT_RECIPE if self.recipe is None else self.recipe
         request = Request(recipe, self.set, size, channels, self.conditional, fit)
         problems += request.problems()

@@ -7,10 +7,11 @@ from itertools import pairwise
 
 from torch import Tensor, nn
 
-from gansmith.layers.blocks import DenseBatchNorm, apply_spectral_norm, dense_stack, initialise_glorot, to_map
-from gansmith.layers.labels import JoinedLatents, Logit
+from gansmith.layers.blocks import DenseBatchNorm, initialise_glorot, to_map
+from gansmith.layers.labels import JoinedLatents
 from gansmith.layers.resample import UpsampledConv2d
-from gansmith.settings import DenseConvDiscriminator, DenseConvGenerator
+from gansmith.networks.mlp import MLPDiscriminatorNetwork
+from gansmith.settings import DenseConvDiscriminator, DenseConvGenerator, MLPDiscriminator
 from gansmith.sizes import Size, required_stages
 
 DENSE_FACTORS, BASE_FACTOR, MAP_FACTOR = (4, 8, 16), 4, 2
@@ -54,21 +55,10 @@ class DenseConvGeneratorNetwork(nn.Module):
         return images
 
 
-class DenseConvDiscriminatorNetwork(nn.Module):
+class DenseConvDiscriminatorNetwork(MLPDiscriminatorNetwork):
     """Images -> flatten -> dense layers -> one logit each. Arguments as `DenseConvGeneratorNetwork`."""
 
     def __init__(self, settings: DenseConvDiscriminator, size: Size, channels: int, num_classes: int = 0) -> None:
-        super().__init__()
-        hidden = [factor * settings.width for factor in DISCRIMINATOR_FACTORS]
-        widths = (channels * math.prod(size), *hidden)
-        layers = dense_stack(widths, settings.normalisation, settings.dropout, skip_first_norm=True)
-        self.features = nn.Sequential(nn.Flatten(), *layers)
-        self.logit = Logit(hidden[-1], num_classes)
-        initialise_glorot(self)
-        if settings.normalisation == "spectral":
-            apply_spectral_norm(self)
-
-    def forward(self, images: Tensor, labels: Tensor | None = None) -> Tensor:
-        """Return (N,) float32 logits for images (N, C, H, W) in [-1, 1] and labels (N,) where there are classes."""
-        logits: Tensor = self.logit(self.features(images), labels)
-        return logits
+        hidden = tuple(factor * settings.width for factor in DISCRIMINATOR_FACTORS)
+        dense = MLPDiscriminator(hidden=hidden, normalisation=settings.normalisation, dropout=settings.dropout)
+        super().__init__(dense, size, channels, num_classes)
