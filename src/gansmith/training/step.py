@@ -1,7 +1,7 @@
 """One training step, as in the papers' algorithm boxes (Goodfellow et al. 2014, algorithm 1).
 
     for n_dis times:  draw real x and latents z;  descend  mean[ loss.d(D(x), D(G(z))) + penalties ]  in D
-    draw latents z;   descend  mean[ loss.g(D(x), D(G(z))) ]  in G
+    draw latents z, or take those of the last D step;  descend  mean[ loss.g(D(x), D(G(z))) ]  in G
     average G's weights
 
 Losses give one value per sample and are reduced here, once. Nothing here waits for the device.
