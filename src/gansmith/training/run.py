@@ -164,7 +164,6 @@ def _train(
         raise UsageError(problems)
     if options.track:
         require_tensorboard()
-    runtime.keep_large_allocations()
     device = runtime.choose_device(device_name)
     source = open_source(data)
     is_rerun = recipe is not None
@@ -176,6 +175,7 @@ def _train(
     _describe_data(data_set, recipe, display)
     data_text = os.fspath(data) if isinstance(data, str | os.PathLike) else source.name
     del source  # the directory of a large zip takes tens of megabytes
+    runtime.keep_large_allocations()  # not before: decoding gives back what a large image took
     asked = RunConfig(data_text, request, recipe, data_set.fingerprint, seed, budget.images, budget.minutes, save_every)
     folder, stored = find_run(asked, None if out is None else Path(out), is_exact=is_rerun)
     if stored is not None:
