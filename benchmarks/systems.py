@@ -92,7 +92,7 @@ class Row:
     """One line of the table: how a system was trained, and what was measured on its samples.
 
     `judged` holds, by the names in BARS: classes with at least 2 % of the samples; share that the classifier is sure of
-    (> 0.9); mean distance of two samples / of two reals; share of the most frequent class; share read as the class that
+    (> 0.9); mean distance of two samples / of two reals (of one class, where classes are asked for); share of the most frequent class; share read as the class that
     was asked for; accuracy of the classifier on the test split.
     """
 
@@ -133,6 +133,12 @@ def mean_distance(images: Tensor) -> float:
     return float(torch.pdist(images.flatten(1)).double().mean())
 
 
+def mean_distance_in_class(images: Tensor, labels: Tensor) -> float:
+    """Return the mean over the classes that occur of `mean_distance` of the images of each."""
+    distances = [mean_distance(images[labels == label]) for label in labels.unique()]
+    return sum(distances) / len(distances)
+
+
 def share_as_asked(probabilities: Tensor, asked: Tensor) -> float:
     """Return the share of (N, num_classes) probabilities whose largest is at the label asked for (N,)."""
     return float((probabilities.argmax(1) == asked).float().mean())
@@ -147,7 +153,9 @@ class Benchmark:
         splits = open_labelled(self._path("mnist.zip"))
         self.train, self.test = splits.train, splits.held_out
         places = Order(SEED, len(self.train), "reals").indices(0, self.num_samples)
-        self.real_distance = mean_distance(to_float(self.train.batch(places).images))
+        reals = self.train.batch(places)
+        self.real_distance = mean_distance(to_float(reals.images))
+        self.real_distance_in_class = mean_distance_in_class(to_float(reals.images), reals.labels)
         self.classifier = self._classifier()
         self.accuracy = self.classifier.test(self.test)
 
@@ -194,7 +202,8 @@ class Benchmark:
         own = {"accuracy": self.accuracy.share}
         if system.is_conditional:
             asked = torch.arange(len(samples)) % len(self.classifier.class_names)  # as `sample` takes them: in turn
-            return {"as_asked": share_as_asked(probabilities, asked), **own}
+            spread = mean_distance_in_class(samples, asked) / self.real_distance_in_class
+            return {"as_asked": share_as_asked(probabilities, asked), "spread": spread, **own}
         return {**read_statistics(probabilities), "spread": mean_distance(samples) / self.real_distance, **own}
 
     def report(self, rows: list[Row]) -> dict[str, Any]:

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor, nn
+from torch.nn.functional import normalize
 
 from gansmith.runtime import full_precision
 
 EMBEDDING_DIM = 64
-EPSILON = 1e-8
 
 
 def required(labels: Tensor | None) -> Tensor:
@@ -23,7 +23,10 @@ def required(labels: Tensor | None) -> Tensor:
 
 
 class JoinedLatents(nn.Module):
-    """Latents with an embedding of the class, normalised to mean square 1 as latents are, joined to them.
+    """Latents with an embedding of the class, normalised to length 1, joined to them.
+
+    Against latents of length sqrt(latent_dim), the class is a hint at first: with an embedding as long as the latents,
+    the generator learns one image for each class and ignores the latents (docs/log.md).
 
     Args:
         latent_dim: of the latents.
@@ -42,9 +45,7 @@ class JoinedLatents(nn.Module):
         """Return (N, out_features) for latents (N, latent_dim) and labels (N,) int64 (None where no classes are)."""
         if self.embedding is None:
             return latents
-        embedded = self.embedding(required(labels))
-        scale = embedded.square().mean(1, keepdim=True).add(EPSILON).rsqrt()
-        return torch.cat([latents, embedded * scale], 1)
+        return torch.cat([latents, normalize(self.embedding(required(labels)), dim=1)], 1)
 
 
 class Logit(nn.Linear):
