@@ -92,8 +92,8 @@ class Row:
     """One line of the table: how a system was trained, and what was measured on its samples.
 
     `judged` holds, by the names in BARS: classes with at least 2 % of the samples; share that the classifier is sure of
-    (> 0.9); mean distance of two samples / of two reals (of one class, where classes are asked for); share of the most frequent class; share read as the class that
-    was asked for; accuracy of the classifier on the test split.
+    (> 0.9); mean distance of two samples / of two reals (of one class, where classes are asked for); share of the most
+    frequent class; share read as the class that was asked for; accuracy of the classifier on the test split.
     """
 
     system: str
