@@ -80,7 +80,8 @@ def _class_number(choice: str | int, names: tuple[str, ...]) -> int:
     if choice in names:
         return names.index(str(choice))
     text = str(choice)
-    if text.isascii() and text.isdigit() and int(text) < len(names):
+    are_numbers = all(name.isdigit() for name in names)  # then a number is a name, and no place in the list
+    if not are_numbers and text.isascii() and text.isdigit() and int(text) < len(names):
         return int(text)
     shown = ", ".join(names[:MOST_CLASSES_SHOWN]) + (", ..." if len(names) > MOST_CLASSES_SHOWN else "")
     raise UsageError(f"class {text!r}: there is no such class{near_matches(text, names)}; there are {shown}")
@@ -197,8 +198,14 @@ def _filled(recipe: Recipe, found: dict[str, Tensor], path: Path, device: str) -
 
 
 def save_pretrained(model: Model, path: str | os.PathLike[str]) -> Path:
-    """Write `model.safetensors` and `config.json` into a folder, made if need be; return its path."""
+    """Write `model.safetensors` and `config.json` into a folder, made if need be; return its path.
+
+    Raises:
+        UsageError: the folder is that of a run.
+    """
     path = Path(path)
+    if (path / "config.yaml").exists():
+        raise UsageError(f"{path}: is a run folder; save the model into one of its own")
     path.mkdir(parents=True, exist_ok=True)
     tensors = {name: tensor.cpu().contiguous() for name, tensor in model.generator.state_dict().items()}
     content = safetensors.torch.save(tensors)
@@ -228,7 +235,7 @@ def _load_saved(path: Path, device: str) -> Model:
         recipe = Recipe.model_validate(config["recipe"])
         tensors = safetensors.torch.load(content)
         images_seen = int(config["images_seen"])
-        classes = _classes_in(config)
+        classes = _classes_in(config, recipe)
     except ValidationError as error:
         raise CheckpointError(
             f"{path}: not a readable saved model (its recipe: {'; '.join(describe_validation(error))})"
@@ -238,6 +245,8 @@ def _load_saved(path: Path, device: str) -> Model:
     return Model(_filled(recipe, tensors, path / "model.safetensors", device), recipe, images_seen, classes)
 
 
-def _classes_in(config: dict[str, Any]) -> Classes | None:
+def _classes_in(config: dict[str, Any], recipe: Recipe) -> Classes | None:
     found = config.get("classes")
+    if any(len(found[key]) != recipe.num_classes for key in ("names", "counts")) if found else recipe.num_classes:
+        raise ValueError(f"its classes are not the {recipe.num_classes} of its recipe")
     return None if found is None else Classes(tuple(map(str, found["names"])), tuple(map(int, found["counts"])))

@@ -22,6 +22,7 @@ LARGEST_DEFAULT_SIDE = 64
 """Pixels. Larger images are reduced to this unless a size is asked for."""
 USUAL_MACHINE = MachineFacts("any machine", "float32", 100.0, 2**33)
 """What a request is checked against before the real one is known."""
+POINTS = DataFacts(10_000, 8, (1, 1), True, 2)
 
 
 @dataclass(frozen=True)
@@ -86,6 +87,11 @@ class Request:
             DataError: the recipe is conditional and the data have other classes, or none.
         """
         size, channels = self.size or self.default_size(data), self.channels or data.channels
+        if data.size == POINTS.size and size != POINTS.size:
+            raise UsageError(
+                f"these data are points of the plane, and {self.name} would make {sizes.size_text(size)} images of "
+                "them: take --recipe auto or mlp, and no --size"
+            )
         num_classes = self._num_classes(data)
         reasons: tuple[str, ...] = ()
         if isinstance(self.recipe, Recipe):
@@ -123,7 +129,12 @@ class Request:
             hint = near_matches(self.recipe, RECIPE_NAMES)
             return [f"--recipe {self.recipe}: there is no such recipe{hint}; there are {', '.join(RECIPE_NAMES)}"]
         native = self.recipe if isinstance(self.recipe, Recipe) else RECIPES.get(self.recipe, RECIPES["dcgan-small"])()
-        data = DataFacts(10_000, native.num_classes or 10, native.size, True, native.channels)
+        images = DataFacts(10_000, native.num_classes or 10, native.size, True, native.channels)
+        found = self._problems_with(images)
+        # What does not suit images may suit points, for which "auto" chooses another family.
+        return [] if self.recipe == AUTO and found and not self._problems_with(POINTS) else found
+
+    def _problems_with(self, data: DataFacts) -> list[str]:
         try:
             self.resolve(data, USUAL_MACHINE, Budget.of())
         except UsageError as error:

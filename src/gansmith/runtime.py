@@ -12,6 +12,7 @@ import platform
 import sys
 import time
 from contextlib import AbstractContextManager, nullcontext
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -158,8 +159,14 @@ def _control_group_memory() -> list[int]:
     ):
         texts = _read(f"/sys/fs/cgroup/{limit}"), _read(f"/sys/fs/cgroup/{used}")
         if all(text.strip().isdigit() for text in texts):
-            return [max(0, int(texts[0]) - int(texts[1]))]
+            return [max(0, int(texts[0]) - int(texts[1]) + _reclaimable(Path(limit).parent))]
     return []
+
+
+def _reclaimable(group: Path) -> int:
+    """Return the bytes of files that the control group caches and would let go: they count as used."""
+    lines = [line.split() for line in _read(f"/sys/fs/cgroup/{group / 'memory.stat'}").splitlines()]
+    return sum(int(line[1]) for line in lines if line[0] in ("inactive_file", "active_file"))
 
 
 def _address_space() -> list[int]:

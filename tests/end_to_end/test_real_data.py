@@ -39,7 +39,7 @@ def test_mnist_zip_is_ten_classes_of_grey_digits(real_data: Path) -> None:
 def test_cifar_zip_is_colour_at_its_own_size(real_data: Path) -> None:
     facts = facts_of(open_source(real_data / "cifar10-jpeg.zip"))
     assert (facts.num_images, facts.num_classes, facts.size, facts.channels) == (50_000, 10, (32, 32), 3)
-    assert Request("dcgan-32").default_size(facts.size, facts.one_size) == (32, 32)
+    assert Request("dcgan-32").default_size(facts) == (32, 32)
 
 
 def test_zip_without_images_is_a_data_error(real_data: Path) -> None:

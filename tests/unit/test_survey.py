@@ -189,9 +189,11 @@ class TestCommand:
         assert "training refuses them without --allow-bad" in short
         assert "bad8.png: the file is empty" in long
 
-    def test_speed_is_measured_when_asked_for(self, image_folder, tmp_path, capsys):
-        options = ("--recipe", "mlp", "--speed", "--out", str(tmp_path / "a.png"))
-        assert "mlp trains at about" in self.printed(capsys, str(image_folder), *options)
+    def test_speed_and_memory_are_measured(self, image_folder, tmp_path, capsys):
+        options = ("--recipe", "mlp", "--out", str(tmp_path / "a.png"))
+        printed = self.printed(capsys, str(image_folder), *options)
+        assert "mlp would train at about" in printed
+        assert "MB of memory" in printed
 
     def test_mistakes_are_reported_together_before_torch_is_imported(self, capsys, monkeypatch):
         monkeypatch.setitem(sys.modules, "gansmith.data", None)  # importing it would fail

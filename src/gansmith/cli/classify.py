@@ -35,7 +35,7 @@ class ClassifyTrainCommand(Command):
     """Train a convolutional classifier on labelled images, and say how well it reads images it has not seen."""
 
     data: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="DATA")]
-    """A folder or zip whose sub-folders are classes, or "digits"; without test/, a fixed fifth is held out."""
+    """Whatever `gansmith train` takes that has classes; without a test split, a fixed fifth is held out."""
     out: Annotated[Path | None, tyro.conf.arg(metavar="FOLDER", help_behavior_hint="")] = None
     """Where to save it; by default a new runs/<data>-classifier-k."""
     minutes: Annotated[str | None, tyro.conf.arg(metavar="M", help_behavior_hint="")] = None
@@ -48,6 +48,10 @@ class ClassifyTrainCommand(Command):
     """64 or 40x48 (height x width); by default the data's own, at most 64 a side."""
     channels: Annotated[str | None, tyro.conf.arg(metavar="N", help_behavior_hint="")] = None
     """1 (grey), 3 (RGB) or 4 (RGBA); by default the data's."""
+    fit: Annotated[str, tyro.conf.arg(metavar="HOW")] = "crop"
+    """How images of another shape become the size: crop, pad, stretch."""
+    allow_bad: bool = False
+    """Go on where more than 5 % of the images cannot be read."""
     seed: Annotated[str, tyro.conf.arg(metavar="N")] = "0"
     """Of weights, order, shifts and dropout."""
     device: Annotated[str, tyro.conf.arg(metavar="DEVICE")] = "auto"
@@ -74,6 +78,7 @@ class ClassifyTrainCommand(Command):
             "size": parsed(problems, "--size", self.size, _size),
             "channels": parsed(problems, "--channels", self.channels, channel_count),
             "seed": parsed(problems, "--seed", self.seed, natural),
+            "fit": parsed(problems, "--fit", self.fit, one_of(get_args(sizes.Fit))),
         }
         if self.out is not None and not _may_be_written(self.out):
             problems.append(f"--out {self.out}: exists and is not a saved classifier; choose another")
@@ -83,14 +88,14 @@ class ClassifyTrainCommand(Command):
 
     def _train(
         self, display: Display, minutes: float | None, images: int | None, pooling: Any, size: sizes.Size | None,
-        channels: int | None, seed: int,
+        channels: int | None, seed: int, fit: Any,
     ) -> None:  # fmt: skip
         from gansmith import runtime
         from gansmith.classifiers import save_classifier
         from gansmith.training.classify import BATCH, check_splits, open_labelled, shape_of, train_classifier
 
         runtime.choose_device(self.device)
-        splits = open_labelled(self.data, size, channels, display.decoding)
+        splits = open_labelled(self.data, size, channels, display.decoding, fit=fit, allow_bad=self.allow_bad)
         train, held_out = splits.train, splits.held_out
         check_splits(train, held_out)
         out = _made(_next_folder(train.name) if self.out is None else self.out)

@@ -44,8 +44,6 @@ class DataCommand(Command):
     """The contact sheet: up to 64 images as training will see them."""
     all: bool = False
     """Name every image, not the first few of each kind."""
-    speed: bool = False
-    """Also try some steps of the recipe and say how fast it trains here; takes some seconds."""
     quiet: bool = False
     """Print nothing; the contact sheet is written."""
 
@@ -63,8 +61,7 @@ class DataCommand(Command):
         sheet = self._write_sheet(found)
         for line in self._lines(found):
             display.say(line)
-        if self.speed:
-            display.say(_speed_line(self.recipe, found))
+        display.say(_cost_line(self.recipe, found))
         display.say(f"contact sheet: {sheet}")
 
     def _checked(self, problems: list[str]) -> tuple[Any, Any]:
@@ -193,20 +190,30 @@ def _treatments(found: Survey, most: int | None) -> list[str]:
     return ["what is done to them:", *lines] if lines else ["nothing needs to be done to them"]
 
 
-def _speed_line(name: str, found: Survey) -> str:
+def _cost_line(name: str, found: Survey) -> str:
+    """Return what training takes, found by trying some steps."""
+    import torch
+
     from gansmith import runtime
     from gansmith.training.adversarial import OBJECTIVES
     from gansmith.training.estimate import estimate
     from gansmith.training.log import clock
+    from gansmith.training.memory import step_bytes
 
     runtime.keep_large_allocations()
     device = runtime.choose_device("auto")
     request = Request(name, size=found.form.size, channels=found.form.channels)
     recipe = request.resolve(found.facts, runtime.measure_machine(device), Budget.of()).recipe
-    tried = estimate(recipe, OBJECTIVES[recipe.objective], device)
+    objective = OBJECTIVES[recipe.objective]
+    taken, libraries = step_bytes(recipe, objective), runtime.memory_in_use(torch.device("cpu")) or 0
+    megabytes = (taken.fixed + (taken.held + taken.kept) * recipe.batch_size + libraries) / 1e6
+    tried = estimate(recipe, objective, device)
     rate = tried.images / tried.seconds
     once = clock(found.num_images["train"] / rate)
-    return f"{name} trains at about {rate:,.0f} images a second on {device}: each image is seen once in {once} minutes"
+    return (
+        f"{name} would train at about {rate:,.0f} images a second on {device}, each image once in {once} minutes, "
+        f"and take about {megabytes:,.0f} MB of memory"
+    )
 
 
 def _kinds(counts: Iterable[tuple[str, int]]) -> str:

@@ -67,6 +67,8 @@ def _run_lines(path: Path) -> list[str]:
         checkpoint, passed_over = read_newest(path / "checkpoints")
         lines += [f"damaged: {reason}" for reason in passed_over]
         lines.append(f"newest checkpoint: {checkpoint.path}" if checkpoint else "no checkpoint yet")
+        if checkpoint and checkpoint.state.classes:
+            lines.append(f"classes: {', '.join(checkpoint.state.classes.names)}")
     except CheckpointError as error:
         lines.append(str(error))
     return [*lines, *recipe_lines(config.recipe)]
@@ -78,5 +80,6 @@ def _model_lines(path: Path) -> list[str]:
     model = load(path)
     return [
         f"{path}: a generator at {model.images_seen:,} images seen ({model.recipe.id})",
+        *([f"classes: {', '.join(model.classes.names)}"] if model.classes else []),
         *recipe_lines(model.recipe),
     ]

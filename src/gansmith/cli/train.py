@@ -80,10 +80,9 @@ class TrainCommand(Command):
         if self.config is not None:
             from gansmith.training.session import Options
 
-            options = Options(values["keep_every"], self.track)
             rerun(
-                self.config, self.out, self._budget(values), self.device,
-                options=options, allow_bad=self.allow_bad, quiet=self.quiet,
+                self.config, self.out, self._budget(values), self.device, keep_every=values["keep_every"],
+                options=Options(self.allow_bad, self.track), quiet=self.quiet,
             )  # fmt: skip
             return
         train(
@@ -141,6 +140,7 @@ class TrainCommand(Command):
         from gansmith.training.estimate import estimate
         from gansmith.training.folder import RunConfig
         from gansmith.training.log import Display
+        from gansmith.training.memory import choose_micro_batch
         from gansmith.training.run import resolve
 
         display = Display(self.quiet)
@@ -159,5 +159,7 @@ class TrainCommand(Command):
                 display.say(f"{request.name}: {reason}")
         shape = f"{sizes.size_text(recipe.size)}x{recipe.channels}"
         display.say(f"{request.name} ({recipe.id}) at {shape}, {recipe.loss}, {recipe.precision} on {device}")
+        if fits := choose_micro_batch(recipe, OBJECTIVES[recipe.objective], device):
+            display.say(f"a batch of {recipe.batch_size} would not fit into memory: computed {fits} images at a time")
         for line in estimate(recipe, OBJECTIVES[recipe.objective], device).lines(budget):
             display.say(line)

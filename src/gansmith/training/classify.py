@@ -28,7 +28,7 @@ from gansmith.errors import DataError, UsageError
 from gansmith.images import POINT_SHAPE, to_float
 from gansmith.networks.classifier import SMALLEST_SIDE, ClassifierNetwork, Pooling
 from gansmith.request import LARGEST_DEFAULT_SIDE
-from gansmith.sizes import Size
+from gansmith.sizes import Fit, Size
 
 BATCH, LEARNING_RATE, WEIGHT_DECAY, WARM_UP_STEPS = 128, 3e-3, 1e-2, 20
 LONGEST_SHIFT, SIDES_A_SHIFT = 2, 8
@@ -113,8 +113,9 @@ def hold_out(data: DataSet) -> tuple[LabelledData, LabelledData]:
 
 
 def open_labelled(
-    data: Any, size: Size | None = None, channels: int | None = None, on_progress: DecodingProgress | None = None
-) -> Splits:
+    data: Any, size: Size | None = None, channels: int | None = None, on_progress: DecodingProgress | None = None,
+    *, fit: Fit = "crop", allow_bad: bool = False,
+) -> Splits:  # fmt: skip
     """Return what to train a classifier on and what to test it on.
 
     Args:
@@ -122,6 +123,8 @@ def open_labelled(
         size: (height, width); by default the data's own, squares for mixed sizes, at most 64 a side.
         channels: by default the data's.
         on_progress: called now and then while decoding.
+        fit: as for `open_data`.
+        allow_bad: as for `open_data`.
 
     Raises:
         DataError: there is no such data, or no usable image in it, or it holds points of the plane.
@@ -131,9 +134,9 @@ def open_labelled(
     if (facts.channels, *facts.size) == POINT_SHAPE:
         raise DataError(f"{source.name}: holds points of the plane; a classifier reads images")
     size, channels = size or _default_size(facts.size, facts.one_size), channels or facts.channels
-    train = open_data(source, size, channels, "train", on_progress)
+    train = open_data(source, size, channels, "train", on_progress, fit=fit, allow_bad=allow_bad)
     if has_test_split(source):
-        test = open_data(source, size, channels, "test", on_progress)
+        test = open_data(source, size, channels, "test", on_progress, fit=fit, allow_bad=allow_bad)
         return Splits(train, test, True, (*train.skipped, *test.skipped))
     return Splits(*hold_out(train), False, train.skipped)
 

@@ -45,6 +45,7 @@ class RunConfig:
         images, minutes: the budget.
         save_every: images between snapshots, or None.
         micro_batch: images computed at once where a whole batch does not fit into memory, or None.
+        keep_every: keep the checkpoint at each multiple of so many images for good, or None.
     """
 
     data: str
@@ -56,6 +57,7 @@ class RunConfig:
     minutes: float | None
     save_every: int | None
     micro_batch: int | None = None
+    keep_every: int | None = None
 
     def identity(self) -> dict[str, Any]:
         """Return what two runs must share to be one: request, data, seed."""
@@ -71,6 +73,7 @@ class RunConfig:
             "budget": {"images": self.images, "minutes": self.minutes},
             "save_every": self.save_every,
             "micro_batch": self.micro_batch,
+            "keep_every": self.keep_every,
             "request": self.request.as_dict(),
             "recipe_id": self.recipe.id,
             "recipe": json.loads(self.recipe.canonical_json()),
@@ -106,6 +109,7 @@ class RunConfig:
                 minutes=file.budget.minutes,
                 save_every=file.save_every,
                 micro_batch=file.micro_batch,
+                keep_every=file.keep_every,
             )
         except OSError as error:
             raise UsageError(f"{path}: cannot be read ({error.strerror})") from error
@@ -143,6 +147,7 @@ class _ConfigFile(Settings):
     budget: _BudgetInFile
     save_every: PositiveInt | None
     micro_batch: PositiveInt | None
+    keep_every: PositiveInt | None
     request: _RequestInFile
     recipe_id: str
     recipe: Recipe

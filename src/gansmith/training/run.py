@@ -15,7 +15,7 @@ from gansmith import runtime
 from gansmith.budget import Budget
 from gansmith.data import DataSet, Source, facts_of, open_data, open_source
 from gansmith.data.cache import cache_folder
-from gansmith.errors import UsageError
+from gansmith.errors import DataError, UsageError
 from gansmith.recipe import Recipe
 from gansmith.recipes import AUTO, DEFAULT_RECIPE
 from gansmith.recipes.auto import Choice
@@ -85,11 +85,10 @@ def train(
     if problems := _call_problems(recipe, overrides, size, seed, counts, fit, device):
         raise UsageError(problems)
     request = Request(recipe, tuple(overrides), size, channels, conditional, fit)
-    display, options = Display(quiet), Options(keep_every, track)
+    display, options = Display(quiet), Options(allow_bad, track)
+    intervals = (save_every, keep_every)
     try:
-        return _train(
-            data, request, Budget.of(images, minutes), seed, out, device, save_every, display, options, allow_bad
-        )
+        return _train(data, request, Budget.of(images, minutes), seed, out, device, intervals, display, options)
     finally:
         display.close()
 
@@ -129,8 +128,8 @@ def rerun(
     budget: Budget | None = None,
     device: str = "auto",
     *,
+    keep_every: int | None = None,
     options: Options | None = None,
-    allow_bad: bool = False,
     quiet: bool = False,
 ) -> Run:
     """Run again what a `config.yaml` describes, with its resolved recipe. Raises as `train`.
@@ -140,17 +139,17 @@ def rerun(
         out: run folder, or None for the newest of this request.
         budget: instead of the one in the file.
         device: as in `train`.
+        keep_every: instead of the one in the file.
         options: of this process.
-        allow_bad: as in `train`.
         quiet: print nothing.
     """
     config = RunConfig.load(config_file)
     budget = budget or Budget(config.images, config.minutes)
-    display = Display(quiet)
+    display, intervals = Display(quiet), (config.save_every, keep_every or config.keep_every)
     try:
         return _train(
-            config.data, config.request, budget, config.seed, out, device, config.save_every, display,
-            options or Options(), allow_bad, config.recipe,
+            config.data, config.request, budget, config.seed, out, device, intervals, display, options or Options(),
+            config,
         )  # fmt: skip
     finally:
         display.close()
@@ -158,7 +157,7 @@ def rerun(
 
 def _train(
     data: Any, request: Request, budget: Budget, seed: int, out: str | os.PathLike[str] | None, device_name: str,
-    save_every: int | None, display: Display, options: Options, allow_bad: bool, recipe: Recipe | None = None,
+    intervals: tuple[int | None, int | None], display: Display, options: Options, original: RunConfig | None = None,
 ) -> Run:  # fmt: skip
     if problems := request.problems():
         raise UsageError(problems)
@@ -166,20 +165,30 @@ def _train(
         require_tensorboard()
     device = runtime.choose_device(device_name)
     source = open_source(data)
-    is_rerun = recipe is not None
-    choice = Choice(recipe, ()) if recipe else resolve(request, source, device, budget, display)
+    choice = Choice(original.recipe, ()) if original else resolve(request, source, device, budget, display)
     recipe = choice.recipe
     data_set = open_data(
-        source, recipe.size, recipe.channels, on_progress=display.decoding, fit=request.fit, allow_bad=allow_bad
+        source, recipe.size, recipe.channels, on_progress=display.decoding, fit=request.fit, allow_bad=options.allow_bad
     )
     _describe_data(data_set, recipe, display)
+    if original is not None and original.fingerprint != data_set.fingerprint:
+        raise DataError(
+            f"{original.data}: its images or classes are no longer those of the run to repeat (fingerprint "
+            f"{data_set.fingerprint}, was {original.fingerprint}); train on them without --config"
+        )
     data_text = os.fspath(data) if isinstance(data, str | os.PathLike) else source.name
     del source  # the directory of a large zip takes tens of megabytes
     runtime.keep_large_allocations()  # not before: decoding gives back what a large image took
-    asked = RunConfig(data_text, request, recipe, data_set.fingerprint, seed, budget.images, budget.minutes, save_every)
-    folder, stored = find_run(asked, None if out is None else Path(out), is_exact=is_rerun)
+    save_every, keep_every = intervals
+    asked = RunConfig(
+        data_text, request, recipe, data_set.fingerprint, seed, budget.images, budget.minutes, save_every,
+        keep_every=keep_every,
+    )  # fmt: skip
+    folder, stored = find_run(asked, None if out is None else Path(out), is_exact=original is not None)
     if stored is not None:
-        asked = dataclasses.replace(asked, recipe=stored.recipe, micro_batch=stored.micro_batch)
+        asked = dataclasses.replace(
+            asked, recipe=stored.recipe, micro_batch=stored.micro_batch, keep_every=keep_every or stored.keep_every
+        )
     elif choice.reasons:
         display.say("\n".join([f"{request.name} chose:", *(f"  {reason}" for reason in choice.reasons)]))
     budget = _within_schedule(budget, asked.recipe, display)

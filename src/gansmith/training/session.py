@@ -7,6 +7,7 @@ import logging
 import math
 import shlex
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -45,11 +46,11 @@ class Options:
     """What one process does beside training; the run is the same without it.
 
     Attributes:
-        keep_every: keep the checkpoint at each multiple of so many images for good.
+        allow_bad: go on where more than 5 % of the images cannot be read.
         track: write TensorBoard events.
     """
 
-    keep_every: int | None = None
+    allow_bad: bool = False
     track: bool = False
 
 
@@ -113,6 +114,8 @@ class Session:
                     f"out of memory with a batch of {self.config.recipe.batch_size}; batch norm needs it whole: "
                     f"--set batch_size={max(half, 1)} and another --out, or a smaller --size"
                 ) from error
+        finally:
+            self._close_tracker()
         self.config = dataclasses.replace(self.config, micro_batch=half)
         if self.device.type == "cuda":
             torch.cuda.empty_cache()
@@ -123,6 +126,8 @@ class Session:
             if not is_out_of_memory(error):
                 raise
             raise ResourceError(f"out of memory even with {half} images at a time; take a smaller --size") from error
+        finally:
+            self._close_tracker()
 
     def _train(self) -> Run:
         try:
@@ -131,7 +136,7 @@ class Session:
             raise self._not_writable(error) from error
         loop = Loop(
             self.objective, state, self.data, self.budget, self._record, lambda spent: self._snapshot(state, spent),
-            self.stop, seconds, self.config.save_every, self.options.keep_every,
+            self.stop, seconds, self.config.save_every, self.config.keep_every,
         )  # fmt: skip
         if loop.is_spent:
             self.display.say(
@@ -146,8 +151,6 @@ class Session:
         with self.stop:
             loop.run()
         self.display.close()
-        if self._tracker is not None:
-            self._tracker.close()
         if self._failed_save is not None:
             raise ResourceError(
                 f"{self.folder}: the end of the training could not be saved ({self._failed_save}); make room, then the "
@@ -209,7 +212,7 @@ class Session:
         if not self.config.recipe.num_classes or labels is None:
             return np.resize(order, preview_count(self.config.recipe))
         rows = [order[labels[order] == label] for label in range(min(len(self.data.class_names), PREVIEW_CLASSES))]
-        return np.concatenate([np.resize(row, PREVIEW_COLUMNS) for row in rows])
+        return np.concatenate([np.resize(row, PREVIEW_COLUMNS) for row in rows if len(row)])
 
     def _record(self, progress: Progress) -> None:
         try:
@@ -220,9 +223,21 @@ class Session:
             ) from error
         except OSError as error:
             log.warning("%s: a line of metrics is lost (%s)", self.metrics.path, error.strerror)
-        if self._tracker is not None:
-            self._tracker.record(progress.record)
+        self._track(lambda tracker: tracker.record(progress.record))
         self.display.training(progress)
+
+    def _track(self, act: Callable[[Tracker], None]) -> None:
+        """Do something with the tracker, if there is one; where its files cannot be written, go on without it."""
+        if self._tracker is not None:
+            try:
+                act(self._tracker)
+            except ResourceError as error:
+                self._tracker = None
+                log.warning("%s; training goes on without TensorBoard events", error)
+
+    def _close_tracker(self) -> None:
+        self._track(Tracker.close)
+        self._tracker = None
 
     def _snapshot(self, state: TrainState, seconds: float) -> None:
         if not state.is_finite():
@@ -237,9 +252,7 @@ class Session:
             except OSError as error:
                 log.warning("%s: a picture is lost (%s)", self.folder / "samples", error.strerror or error)
         try:
-            save_checkpoint(
-                state, self.checkpoints, seconds, self.data.fingerprint, is_settled, self.options.keep_every
-            )
+            save_checkpoint(state, self.checkpoints, seconds, self.data.fingerprint, is_settled, self.config.keep_every)
             self._failed_save = None
         except ResourceError as error:
             self._failed_save = error
@@ -251,8 +264,8 @@ class Session:
         samples = self.objective.preview(state, PREVIEW_SEED)
         images = state.counters["images"]
         path = save_preview(samples, self.folder / "samples" / f"{images:09d}.png")
-        if self._tracker is not None and path.suffix == ".png":
-            self._tracker.picture(path, images)
+        if path.suffix == ".png":
+            self._track(lambda tracker: tracker.picture(path, images))
         self._preview_seconds = time.perf_counter() - started
 
 

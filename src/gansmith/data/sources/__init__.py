@@ -5,6 +5,7 @@ A source lists its entries and reads one, in place; decoding is `decode.py`, kee
 
 from __future__ import annotations
 
+import logging
 import os
 import zipfile
 from collections.abc import Callable
@@ -41,6 +42,7 @@ __all__ = [
     "StackedSource", "ZipSource", "is_image_name", "list_entries", "open_source",
 ]  # fmt: skip
 
+log = logging.getLogger("gansmith")
 EMBEDDED: dict[str, Callable[[], Source]] = {
     "digits": DigitsSource,
     "ring": ring,
@@ -96,6 +98,8 @@ def open_source(data: Any) -> Source:
 
 
 def _named(text: str) -> Source | None:
+    if text in (*EMBEDDED, *NAMED) and os.path.exists(text):
+        log.warning("%s: taken as the name of a data set; for the file or folder here write ./%s", text, text)
     if text in EMBEDDED:
         return EMBEDDED[text]()
     if text in NAMED:
