@@ -87,7 +87,7 @@ class Request:
             DataError: the recipe is conditional and the data have other classes, or none.
         """
         size, channels = self.size or self.default_size(data), self.channels or data.channels
-        if data.size == POINTS.size and size != POINTS.size:
+        if (data.channels, data.size) == (POINTS.channels, POINTS.size) and size != POINTS.size:
             raise UsageError(
                 f"these data are points of the plane, and {self.name} would make {sizes.size_text(size)} images of "
                 "them: take --recipe auto or mlp, and no --size"
