@@ -10,6 +10,7 @@ from torch import nn
 from gansmith.build import build_discriminator, build_generator, num_parameters
 from gansmith.data.order import Batch
 from gansmith.errors import UsageError
+from gansmith.layers.dropout import Dropout
 from gansmith.losses import LOSSES
 from gansmith.recipe import SGD, Adam, DCGANDiscriminator, MLPDiscriminator, MLPGenerator, Recipe, RMSprop
 from gansmith.recipes import AUTO, DEFAULT_RECIPE, RECIPE_NAMES, RECIPES, recipe_function, summary
@@ -303,7 +304,7 @@ def test_dcgan_28_discriminator_layer_by_layer():
     recipe, discriminator, layers = discriminator_layers("dcgan-28")
     assert recipe.discriminator == DCGANDiscriminator(width=64, kernel=5, normalisation=None, dropout=0.3)
     assert layers == [("conv", 1, 64, 5, 2, (14, 14)), ("conv", 64, 128, 5, 2, (7, 7))]
-    assert [layer.p for layer in kinds(discriminator, nn.Dropout)] == [0.3, 0.3]
+    assert [layer.share for layer in kinds(discriminator, Dropout)] == [0.3, 0.3]
     (dense,) = kinds(discriminator, nn.Linear)
     assert (dense.in_features, dense.out_features) == (7 * 7 * 128, 1)
     assert kinds(discriminator, nn.BatchNorm2d) == []

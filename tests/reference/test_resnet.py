@@ -8,7 +8,7 @@ from itertools import pairwise
 import pytest
 import torch
 from torch import nn
-from torch.nn.functional import avg_pool2d, interpolate, relu
+from torch.nn.functional import avg_pool2d, conv2d, interpolate, relu
 
 from gansmith.build import build_discriminator, build_generator, num_parameters
 from gansmith.layers.labels import ConditionalBatchNorm2d, Logit
@@ -144,7 +144,8 @@ def test_up_block_equals_the_published_order(num_classes):
     """Published: BN, ReLU, upsample, conv, BN, ReLU, conv; the shortcut is upsampled first, then convolved."""
     block, maps = random_weights(UpBlock(4, 6, num_classes)), torch.randn(5, 4, 3, 5, dtype=torch.float64)
     labels = torch.arange(5) % 3 if num_classes else None
-    inner = block.first(interpolate(relu(block.first_norm(maps, labels)), scale_factor=2.0))
+    inner = interpolate(relu(block.first_norm(maps, labels)), scale_factor=2.0)
+    inner = conv2d(inner, block.first.weight, block.first.bias, padding=1)
     inner = block.second(relu(block.second_norm(inner, labels)))
     expected = inner + block.shortcut(interpolate(maps, scale_factor=2.0))
     assert expected.shape == (5, 6, 6, 10)

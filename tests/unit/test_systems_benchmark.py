@@ -129,7 +129,7 @@ def test_quick_run_judges_reports_and_reuses_what_is_finished(tmp_path):
     first, conditional = report["systems"]
     assert first["generator_updates"] * 128 == first["images_seen"]
     assert set(first["judged"]) == {"classes", "sure", "largest", "spread", "accuracy"}
-    assert set(conditional["judged"]) == {"as_asked", "accuracy"}
+    assert set(conditional["judged"]) == {"as_asked", "spread", "accuracy"}
     assert len(report["failures"]) == result.stderr.count(", must be ")
     assert all((out / f"{name}.png").stat().st_size > 0 for name in ("mlp", "dcgan-28-conditional", "mlp/reals"))
     again = run(tmp_path, "--quick", "--only", "mlp", "dcgan-28-conditional")

@@ -64,23 +64,25 @@ class Adversarial:
         """
         recipe, size = state.recipe, state.recipe.batch_size
         count, own = recipe.size_of_generator_batch, batches.get("real_g")
-        reuses = own is None and count == size and state.micro_batch is None
+        shares = own is None and count == size
+        keeps_graph = shares and state.micro_batch is None
         measured = []
         for index in range(recipe.discriminator_steps):
             real = batches["real_d"].part(index * size, (index + 1) * size)
             steps_taken = state.counters["steps"] * recipe.discriminator_steps + index
             draws = draw(state, "discriminator", size)
-            with torch.set_grad_enabled(reuses and index == recipe.discriminator_steps - 1):
+            with torch.set_grad_enabled(keeps_graph and index == recipe.discriminator_steps - 1):
                 fake_images = generate(state, draws.latents, real.labels)
             measured.append(discriminator_step(state, real, fake_images, draws.rng, steps_taken))
             state.counters["images"] += size
         labels = (own or batches["real_d"]).labels
+        fresh = draw(state, "generator", count)
         result = generator_step(
             state,
             own if LOSSES[recipe.loss].needs_real_in_g else None,
             None if labels is None else labels[-count:],
-            draw(state, "generator", count),
-            fake_images if reuses else None,
+            draws.latents if shares else fresh.latents,
+            fake_images if keeps_graph else None,
         )
         state.counters["steps"] += 1
         average(state, size * recipe.discriminator_steps)

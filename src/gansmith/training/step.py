@@ -104,7 +104,7 @@ def due_penalties(
 
 
 def generator_step(
-    state: TrainState, real: Batch | None, labels: Tensor | None, draws: Draws, fake_images: Tensor | None = None
+    state: TrainState, real: Batch | None, labels: Tensor | None, latents: Tensor, fake_images: Tensor | None = None
 ) -> dict[str, Tensor]:
     """Descend G's loss; D passes gradients on but collects none of its own.
 
@@ -112,17 +112,17 @@ def generator_step(
         state: its generator and that optimiser are changed.
         real: N images to pair the fakes with, for a loss that needs them; their logits are taken without a graph.
         labels: (N,) of the fakes, or None.
-        draws: N latents.
+        latents: (N, latent_dim).
         fake_images: (N, C, H, W) with a graph, if they are made already; else they are made from the latents.
 
     Returns:
         `loss_g` as a 0-d tensor.
     """
-    recipe, count, discriminator = state.recipe, len(draws.latents), state.modules["discriminator"]
+    recipe, count, discriminator = state.recipe, len(latents), state.modules["discriminator"]
     measured = []
     for start, stop in parts_of(count, state.micro_batch):
         part_labels = None if labels is None else labels[start:stop]
-        fake = generate(state, draws.latents[start:stop], part_labels) if fake_images is None else fake_images
+        fake = generate(state, latents[start:stop], part_labels) if fake_images is None else fake_images
         with frozen(discriminator), runtime.autocast(state.device, recipe.precision):
             fake_logits = discriminator(fake, part_labels)
             real_logits = fake_logits.detach()
