@@ -11,11 +11,11 @@ import torch
 import yaml
 
 import gansmith
+from gansmith.checkpoint import checkpoint_folders
 from gansmith.recipes import RECIPES
 from tests.conftest import write_images
 from tests.faults import command
 from tests.faults.limits import half_a_gigabyte
-from tests.faults.runs import checkpoints
 from tests.faults.test_checkpoints import refused
 
 pytestmark = pytest.mark.faults
@@ -23,26 +23,25 @@ HUGE = "train digits --recipe mlp --size 8 --set batch_size=131072 --save-every 
 NORMED = "train digits --recipe dcgan-28 --set generator.width=16 --out run --images 64"
 
 
-def sums(folder: Path) -> dict[str, str]:
-    found: dict[str, str] = json.loads((checkpoints(folder)[0] / "about.json").read_text())["sha256"]
+def sums(run: Path) -> dict[str, str]:
+    newest = checkpoint_folders(run / "checkpoints")[0]
+    found: dict[str, str] = json.loads((newest / "about.json").read_text())["sha256"]
     return {name: found[name] for name in ("modules.safetensors", "optimizers.safetensors", "ema.safetensors")}
 
 
 @pytest.mark.slow
 def test_15_batch_that_does_not_fit_is_computed_in_parts_and_resumes_exactly(tmp_path: Path) -> None:
-    """Under a real limit on memory; what is stored goes on the same without it."""
-    for name in ("parts", "straight"):
-        (tmp_path / name).mkdir()
-    first = command.gansmith(f"{HUGE} --images 131072", tmp_path / "parts", half_a_gigabyte)
+    """Under a real limit on memory; what is stored goes on, and is run again, the same without it."""
+    first = command.gansmith(f"{HUGE} --images 131072", tmp_path, half_a_gigabyte)
     assert first.code == 0, first.errors
     said = re.search(r"a batch of 131072 does not fit into memory: computed (\d+) images at a time", first.output)
     assert said is not None, first.output
-    config = yaml.safe_load((tmp_path / "parts" / "run" / "config.yaml").read_text())
+    config = yaml.safe_load((tmp_path / "run" / "config.yaml").read_text())
     assert config["micro_batch"] == int(said[1])
-    assert command.gansmith(f"{HUGE} --images 262144", tmp_path / "parts").code == 0
-    straight = command.gansmith(f"{HUGE} --images 262144", tmp_path / "straight", half_a_gigabyte)
+    assert command.gansmith(f"{HUGE} --images 262144", tmp_path).code == 0
+    straight = command.gansmith("train --config run/config.yaml --out straight", tmp_path)
     assert straight.code == 0, straight.errors
-    assert sums(tmp_path / "parts") == sums(tmp_path / "straight")
+    assert sums(tmp_path / "run") == sums(tmp_path / "straight")
 
 
 def test_15_batch_norm_needs_the_batch_whole_so_the_batch_that_fits_is_named_and_then_trains(tmp_path: Path) -> None:

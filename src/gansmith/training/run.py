@@ -182,7 +182,7 @@ def _train(
     save_every, keep_every = intervals
     asked = RunConfig(
         data_text, request, recipe, data_set.fingerprint, seed, budget.images, budget.minutes, save_every,
-        keep_every=keep_every,
+        original.micro_batch if original else None, keep_every,
     )  # fmt: skip
     folder, stored = find_run(asked, None if out is None else Path(out), is_exact=original is not None)
     if stored is not None:
