@@ -25,9 +25,10 @@ def bash(command: str, folder: Path) -> subprocess.CompletedProcess[str]:
     )
 
 
-def wait_for_first_record(folder: Path) -> None:
-    deadline = time.monotonic() + 60
-    while not (folder / "metrics.jsonl").exists():
+def wait_for_first_record(folder: Path, since: float = 0.0) -> None:
+    """Wait for a record that was made after the time `since`."""
+    deadline, metrics = time.monotonic() + 60, Metrics(folder / "metrics.jsonl")
+    while not any(record["time"] > since for record in metrics.read()):
         assert time.monotonic() < deadline, "training did not start"
         time.sleep(0.05)
 
@@ -38,9 +39,10 @@ def test_10_one_signal_saves_and_the_same_command_goes_on(
     number: signal.Signals, exit_code: int, tmp_path: Path
 ) -> None:
     for attempt in range(2):
+        began = time.time()
         with start(*RUN, cwd=tmp_path) as process:
-            wait_for_first_record(tmp_path / "run")
-            time.sleep(0.5 + 2.5 * attempt)  # the second time, past the start-up of Python
+            wait_for_first_record(tmp_path / "run", since=began)
+            time.sleep(0.5)
             sent = time.monotonic()
             process.send_signal(number)
             output, _ = process.communicate(timeout=60)
