@@ -209,9 +209,10 @@ def _cost_line(name: str, found: Survey) -> str:
     megabytes = (taken.fixed + (taken.held + taken.kept) * recipe.batch_size + libraries) / 1e6
     tried = estimate(recipe, objective, device)
     rate = tried.images / tried.seconds
-    once = clock(found.num_images["train"] / rate)
+    seconds = found.num_images["train"] / rate
+    once = f"{clock(seconds)} minutes" if seconds >= 1 else "less than a second"
     return (
-        f"{name} would train at about {rate:,.0f} images a second on {device}, each image once in {once} minutes, "
+        f"{name} would train at about {rate:,.0f} images a second on {device}, each image once in {once}, "
         f"and take about {megabytes:,.0f} MB of memory"
     )
 
