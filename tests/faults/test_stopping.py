@@ -106,5 +106,5 @@ def test_29_names_that_the_terminal_cannot_write_are_shown_as_far_as_it_can(tmp_
     )  # fmt: skip
     assert result.returncode == 0, result.stderr
     assert b"done: 128 images" in result.stdout
-    assert b"skipped gr" in result.stdout and b".png: " in result.stdout  # how accents decompose is the file system's
+    assert b"skipped gr????e.png: " in result.stdout  # a mark for each byte
     assert (tmp_path / "läuft" / "config.yaml").exists()
