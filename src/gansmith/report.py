@@ -1,0 +1,192 @@
+"""Numbers with how they were measured: the only thing that evaluation emits. Plain values, JSON in and out, no torch.
+
+`evaluation/` fills them in; `evaluation/page.py` shows one to a person.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import Field, NonNegativeInt, PositiveInt, ValidationError
+
+from gansmith.errors import CheckpointError
+from gansmith.settings import Settings
+
+FORMAT = 1
+Better = Literal["lower", "higher", "none"]
+"""What a better generator has; "none" where neither end is (an accuracy of telling apart is best at 0.5)."""
+
+
+class Interval(Settings):
+    """A 95 % confidence interval.
+
+    Attributes:
+        low, high: its ends.
+        method: how it was found and of what: "jackknife over 20 groups, t(19)", "Wilson, 10,000 samples".
+    """
+
+    low: float
+    high: float
+    method: str
+
+
+class Score(Settings):
+    """One number, or why there is none, with everything it depends on.
+
+    Attributes:
+        name: what it is: "fd_classifier"; "fid" only with Inception features.
+        title: for a person: "Fréchet distance (classifier features)".
+        value: None where it cannot be computed.
+        reason: why there is no value.
+        interval: None where none can be given; the protocol says why.
+        better: which way is better.
+        held_out: the same number for held-out real images in place of samples: what a perfect generator gets.
+        protocol: counts, k, kernels: "10,000 samples against 60,000 images of train".
+        replicates: the number without group g of samples and reals, for each of the 20 groups; for comparing reports.
+        details: what else was found: {"hit": 10, "of": 10}.
+        warnings: why to be careful with it.
+        verdict: one sentence where the score judges: "flagged: ..." or "passes: ...".
+        seconds: of computing.
+    """
+
+    name: str
+    title: str
+    value: float | None
+    reason: str | None = None
+    interval: Interval | None = None
+    better: Better = "lower"
+    held_out: float | None = None
+    protocol: str
+    replicates: tuple[float, ...] = ()
+    details: dict[str, Any] = Field(default_factory=dict)
+    warnings: tuple[str, ...] = ()
+    verdict: str | None = None
+    seconds: Annotated[float, Field(ge=0)] = 0.0
+
+
+class Subject(Settings):
+    """What was evaluated: samples of a generator, or somebody's images.
+
+    Attributes:
+        kind: "generator" or "images".
+        name: of the run or file.
+        path: as it was given.
+        fingerprint: 16 hex digits: of the generator's weights, or of the images.
+        num_samples: how many were read.
+        size, channels: of each.
+        seed: of latents and labels; None for images.
+        recipe_name, recipe_id, recipe: of a generator.
+        training_seed, images_seen, training_seconds: of a generator's run.
+        data_fingerprint: of the data a run was trained on.
+    """
+
+    kind: Literal["generator", "images"]
+    name: str
+    path: str
+    fingerprint: str
+    num_samples: PositiveInt
+    size: tuple[PositiveInt, PositiveInt]
+    channels: PositiveInt
+    seed: NonNegativeInt | None = None
+    recipe_name: str | None = None
+    recipe_id: str | None = None
+    recipe: dict[str, Any] | None = None
+    training_seed: NonNegativeInt | None = None
+    images_seen: NonNegativeInt | None = None
+    training_seconds: float | None = None
+    data_fingerprint: str | None = None
+
+
+class Reference(Settings):
+    """The real images that samples are compared with.
+
+    Attributes:
+        name: of the data.
+        path: as it was given, to rerun.
+        split: "train" or "test".
+        fingerprint: 16 hex digits, of the decoded images of that split and their classes.
+        num_images: of that split.
+        num_held_out: real images that no generator trained on; 0 where there are none.
+        held_out: what those are: "its test split".
+        class_names: by number; empty where there are none.
+        fit: how images of another shape were made to fit.
+    """
+
+    name: str
+    path: str
+    split: Literal["train", "test"]
+    fingerprint: str
+    num_images: PositiveInt
+    num_held_out: NonNegativeInt
+    held_out: str
+    class_names: tuple[str, ...] = ()
+    fit: str = "crop"
+
+
+class ExtractorFacts(Settings):
+    """What images were turned into features by.
+
+    Attributes:
+        name: "classifier", "random", "inception", "dinov2", or the user's own.
+        checksum: 16 hex digits, of weights and preparation: equal features come from equal checksums.
+        dim: numbers for each image.
+        preparation: what is done to an image first: "none (28x28)", "bilinear to 299x299, three channels".
+        note: "99.44 % (99.27 % to 99.57 %) of 10,000 held-out images read right".
+    """
+
+    name: str
+    checksum: str
+    dim: PositiveInt
+    preparation: str
+    note: str = ""
+
+
+class Report(Settings):
+    """Scores of one subject against one reference.
+
+    Attributes:
+        format: of this file.
+        gansmith: version.
+        created: ISO 8601, UTC.
+        subject, reference, extractor: what was measured, against what, through what.
+        scores: in the order asked for.
+        environment: torch, device, threads, CPU.
+        command: that measures it again.
+        seconds: in all.
+    """
+
+    format: PositiveInt = FORMAT
+    gansmith: str
+    created: str
+    subject: Subject
+    reference: Reference
+    extractor: ExtractorFacts
+    scores: tuple[Score, ...]
+    environment: dict[str, Any]
+    command: str
+    seconds: Annotated[float, Field(ge=0)]
+
+    def score(self, name: str) -> Score | None:
+        """Return the score of that name, or None."""
+        return next((score for score in self.scores if score.name == name), None)
+
+    def to_json(self) -> str:
+        """Return it as indented JSON."""
+        return json.dumps(self.model_dump(mode="json"), indent=1, ensure_ascii=False)
+
+
+def load_report(path: Path) -> Report:
+    """Return the report in a `report.json`.
+
+    Raises:
+        CheckpointError: there is none, or it is not readable, or a newer gansmith wrote it.
+    """
+    try:
+        values = json.loads(path.read_bytes())
+        if values["format"] > FORMAT:
+            raise CheckpointError(f"{path}: written by gansmith {values['gansmith']}; upgrade gansmith to read it")
+        return Report.model_validate(values)
+    except (OSError, ValueError, LookupError, TypeError, ValidationError) as error:
+        raise CheckpointError(f"{path}: not a readable report ({type(error).__name__}: {error})") from error
