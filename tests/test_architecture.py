@@ -17,7 +17,8 @@ LAYERS: list[set[str]] = [
     {"networks"},
     {"build"},
     {"training.state", "training.log", "training.stop", "training.folder", "training.classify", "training.track"}
-    | {"checkpoint", "restore", "models", "classifiers", "sampling"},
+    | {"checkpoint", "restore", "models", "classifiers", "sampling"}
+    | {"evaluation.extractors", "evaluation.features"},
     {"training.step", "training.objective", "training.adversarial"},
     {"training.loop", "training.session", "training.run"} | {"training.estimate", "training.memory"},
     {"cli", "__init__", "__main__"},
