@@ -17,7 +17,9 @@ LAYERS: list[set[str]] = [
     {"training.state", "training.log", "training.stop", "training.folder", "training.classify", "training.track"}
     | {"checkpoint", "restore", "models", "classifiers", "sampling"},
     {"training.step", "training.objective", "training.adversarial"},
-    {"training.loop", "training.session", "training.run"} | {"training.estimate", "training.memory"},
+    {"training.loop", "training.session", "training.run"}
+    | {"training.estimate", "training.memory"}
+    | {f"evaluation.{name}" for name in ("exhibit", "wording", "markup", "charts", "page")},
     {"cli", "__init__", "__main__"},
 ]
 TORCH_FREE = 2  # layers below this never import torch
