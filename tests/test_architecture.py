@@ -20,7 +20,9 @@ LAYERS: list[set[str]] = [
     | {"checkpoint", "restore", "models", "classifiers", "sampling"}
     | {"evaluation.extractors", "evaluation.features"},
     {"training.step", "training.objective", "training.adversarial"},
-    {"training.loop", "training.session", "training.run"} | {"training.estimate", "training.memory"},
+    {"training.loop", "training.session", "training.run"}
+    | {"training.estimate", "training.memory"}
+    | {f"evaluation.{name}" for name in ("exhibit", "wording", "markup", "charts", "page")},
     {"cli", "__init__", "__main__"},
 ]
 TORCH_FREE = 2  # layers below this never import torch
