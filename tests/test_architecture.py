@@ -17,7 +17,9 @@ LAYERS: list[set[str]] = [
     {"training.state", "training.log", "training.stop", "training.folder", "training.classify", "training.track"}
     | {"checkpoint", "restore", "models", "classifiers", "sampling"},
     {"training.step", "training.objective", "training.adversarial"},
-    {"training.loop", "training.session", "training.run"} | {"training.estimate", "training.memory"},
+    {"training.loop", "training.session", "training.run"}
+    | {"training.estimate", "training.memory"}
+    | {"evaluation.trials", "evaluation.detection", "evaluation.worth", "evaluation.modes"},
     {"cli", "__init__", "__main__"},
 ]
 TORCH_FREE = 2  # layers below this never import torch
