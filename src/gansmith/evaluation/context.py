@@ -199,9 +199,10 @@ class Context:
         held_out = self.held_out_pairs
         if held_out is None:
             return {}
-        return self.kept("neighbourhoods", lambda: {
+        found: dict[str, float] = self.kept("neighbourhoods", lambda: {
             name: estimate.value for name, estimate in neighbourhood_estimates(*held_out.arguments).items()
         })  # fmt: skip
+        return found
 
     def kept(self, what: str, compute: Callable[[], Any]) -> Any:
         """Return what `compute` gives for held-out real images in place of samples, from the cache where it is there."""

@@ -6,15 +6,18 @@ from torch import Tensor
 
 from gansmith.data.sources.stacked import StackedSource
 from gansmith.errors import UsageError
-from gansmith.evaluation import detection, worth
 from gansmith.evaluation.classes import inception_score
 from gansmith.evaluation.context import Context
+from gansmith.evaluation.detection import detect
+from gansmith.evaluation.detection import estimate_seconds as seconds_to_detect
 from gansmith.evaluation.extractors.classifier import make_classifier
 from gansmith.evaluation.extractors.preparation import Setting
 from gansmith.evaluation.features import chosen_rows
 from gansmith.evaluation.modes import intra_class_distance, stacked_modes
 from gansmith.evaluation.reference import open_real
 from gansmith.evaluation.results import is_published_inception, of_estimate, without_value
+from gansmith.evaluation.worth import estimate_seconds as seconds_of_worth
+from gansmith.evaluation.worth import worth
 from gansmith.report import Interval, Score
 
 IS_SPLITS = 10
@@ -66,7 +69,7 @@ def intra_class(context: Context) -> list[Score]:
 def adversarial(context: Context) -> list[Score]:
     """Return how well a fresh discriminator tells samples from held-out real images."""
     real, what = _unseen(context)
-    found = detection.detect(
+    found = detect(
         real, context.samples.images, device=str(context.device),
         on_progress=lambda share: context.on_progress("telling samples from reals", round(100 * share), 100),
     )  # fmt: skip
@@ -84,7 +87,7 @@ def adversarial(context: Context) -> list[Score]:
 
 def adversarial_seconds(context: Context) -> float:
     """Return about how long that takes here."""
-    return detection.estimate_seconds(_unseen(context)[0], str(context.device))
+    return seconds_to_detect(_unseen(context)[0], str(context.device))
 
 
 def worth_to_a_classifier(context: Context) -> list[Score]:
@@ -93,7 +96,7 @@ def worth_to_a_classifier(context: Context) -> list[Score]:
     labels, how = _labels(context)
     if labels is None:
         return [without_value("worth", title, "needs classes", how)]
-    found = worth.worth(
+    found = worth(
         *context.real.for_a_classifier(), context.samples.images, labels, device=str(context.device),
         on_progress=lambda share: context.on_progress("training classifiers", round(100 * share), 100),
     )  # fmt: skip
@@ -112,7 +115,7 @@ def worth_to_a_classifier(context: Context) -> list[Score]:
 
 def worth_seconds(context: Context) -> float:
     """Return about how long that takes here; nothing where there are no classes."""
-    return worth.estimate_seconds(context.real.train, device=str(context.device)) if context.classifier else 0.0
+    return seconds_of_worth(context.real.train, device=str(context.device)) if context.classifier else 0.0
 
 
 def stacked(context: Context) -> list[Score]:

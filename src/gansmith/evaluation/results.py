@@ -51,7 +51,7 @@ def of_estimate(
     """Return the score of an estimate; one that is no number has none, and says so."""
     if not math.isfinite(estimate.value):
         return without_value(name, title, protocol, f"the result is {estimate.value}, which is no number", better)
-    warnings = ()
+    warnings: tuple[str, ...] = ()
     if context.num_samples < FEW_SAMPLES:
         warnings = (f"only {context.num_samples:,} samples: compare it with nothing measured on another number",)
     bounds = estimate.interval

@@ -82,6 +82,7 @@ def kernel(context: Context) -> list[Score]:
     return [of_estimate(context, name, title, estimate, "lower", held_out, protocol)]
 
 
+MOST_SHARES = 100
 NEIGHBOURHOODS = {
     "precision": ("Precision", 3, "share of samples among the real images"),
     "recall": ("Recall", 3, "share of real images among the samples"),
@@ -117,22 +118,23 @@ def classes(context: Context) -> list[Score]:
     probabilities, held_out = context.class_probabilities, context.held_out_class_probabilities
     labels = context.real.compared.labels
     assert labels is not None
-    real_counts = np.bincount(labels, minlength=len(context.real.facts.class_names))
+    real_counts = np.bincount(labels, minlength=len(context.real.facts.class_names)).tolist()
     found = class_coverage(probabilities, real_counts)
     ideal = None if held_out is None else class_coverage(held_out, real_counts)
     protocol = f"{context.num_samples:,} samples read by the classifier, against the class shares of " \
                f"{context.real.facts.split}"  # fmt: skip
     read = probabilities.argmax(1).numpy()
     replicates = tuple(
-        reverse_kl(np.bincount(read[context.fake_groups != group], minlength=found.of), real_counts)
+        reverse_kl(np.bincount(read[context.fake_groups != group], minlength=len(real_counts)).tolist(), real_counts)
         for group in range(NUM_GROUPS)
     )
-    shares = dict(zip(context.real.facts.class_names, (found.counts / found.counts.sum()).tolist(), strict=True))
+    shares = [count / context.num_samples for count in found.counts]
+    by_class = dict(zip(context.real.facts.class_names, shares, strict=True)) if len(shares) <= MOST_SHARES else {}
     return [
         Score(
             name="classes_hit", title=titles["classes_hit"], value=float(found.hit), better="higher",
             held_out=None if ideal is None else float(ideal.hit), protocol=protocol,
-            details={"of": found.of, "shares": shares} if found.of <= 100 else {"of": found.of},
+            details={"of": found.of, "shares": by_class},
         ),
         of_estimate(
             context, "reverse_kl", titles["reverse_kl"], Estimate(found.reverse_kl, replicates), "lower",
