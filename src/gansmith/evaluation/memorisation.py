@@ -15,7 +15,7 @@ from gansmith.evaluation.neighbours import nearest_others
 
 LONGEST_SIDE = 32
 NUM_NEIGHBOURS = 50
-NEAR_COPY = 0.5
+NEAR_COPY = 0.4
 """Of the relative distance: below it an image is a near-copy."""
 NUM_STAND_INS = 10_000
 NUM_PAIRS = 16
@@ -118,8 +118,8 @@ def memorisation(fake: Nearness, held_out: Nearness) -> Memorisation:
 
 def memorisation_obstacle(num_train: int) -> str | None:
     """Return why copies of so many training images cannot be told, or None."""
-    if num_train <= NUM_NEIGHBOURS:
-        return f"{num_train} training images; {NUM_NEIGHBOURS + 1} are needed to know how near is too near"
+    if num_train <= NUM_NEIGHBOURS + 1:
+        return f"{num_train} training images; {NUM_NEIGHBOURS + 2} are needed to know how near is too near"
     return None
 
 
