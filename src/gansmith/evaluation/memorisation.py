@@ -16,7 +16,12 @@ from gansmith.evaluation.neighbours import nearest_others
 LONGEST_SIDE = 32
 NUM_NEIGHBOURS = 50
 NEAR_COPY = 0.4
-"""Of the relative distance: below it an image is a near-copy."""
+"""Of the relative distance: below it an image is a near-copy.
+
+Of MNIST's 10,000 held-out images 2 are below, none of them identical to a training image; of training images with noise
+of 5 % of the range 97 %, saved as JPEG of quality 50 all. Of CIFAR-10's held-out images 1 %, which is known to have
+near-duplicates in its training set; that is why a verdict compares with held-out images.
+"""
 NUM_STAND_INS = 10_000
 NUM_PAIRS = 16
 
