@@ -172,7 +172,7 @@ def _save(features: Features, path: Path) -> None:
 def _load(path: Path, count: int, dim: int) -> Features | None:
     """Return what a file holds, or None if it is not whole; a zip has a checksum for each array, read with it."""
     try:
-        with np.load(path) as arrays:
+        with path.open("rb") as file, np.load(file) as arrays:
             values = arrays["values"]
             probabilities = arrays.get("probabilities")
     except (OSError, ValueError, LookupError, EOFError, zipfile.BadZipFile):

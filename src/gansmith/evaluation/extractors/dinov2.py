@@ -100,7 +100,7 @@ def _library() -> Any:
         return importlib.import_module("transformers")
     except (ImportError, RuntimeError) as error:
         raise UsageError(
-            f"dinov2: transformers cannot be imported ({' '.join(str(error).split())}); where the reason is torchvision, "
+            f"dinov2: transformers cannot be imported ({' '.join(str(error).split())}); if torchvision is the reason, "
             "uninstall it or install the one that fits this torch"
         ) from error
 

@@ -85,8 +85,9 @@ def make_inception(setting: Setting) -> InceptionExtractor:
     is_published = digest.startswith(PUBLISHED)
     if setting.weights is None and not is_published:
         raise CheckpointError(f"{path}: damaged (its sha256 begins {digest[:8]}, not {PUBLISHED}); delete it")
+    tensors = _tensors(content, path)
     network = _network(library)
-    copy_tensors(network.state_dict(), _tensors(content, path), path, "the Inception network of 2015-12-05")
+    copy_tensors(network.state_dict(), tensors, path, "the Inception network of 2015-12-05")
     note = f"the published weights ({PUBLISHED})"
     if not is_published:
         note = f"NOT the published weights: {path} (sha256 begins {digest[:8]}, the published {PUBLISHED}); no FID"
