@@ -61,7 +61,7 @@ def private(tmp_path, monkeypatch) -> None:
     """A cache of each test's own, short training, no network."""
     monkeypatch.setenv("GANSMITH_CACHE", str(tmp_path / "cache"))
     monkeypatch.setenv("TORCH_HOME", str(tmp_path / "torch"))
-    monkeypatch.setattr(classify, "FEWEST_DEFAULT_IMAGES", 20 * classify.BATCH)
+    monkeypatch.setattr(classify, "FEWEST_DEFAULT_IMAGES", 10 * classify.BATCH)
 
 
 @pytest.fixture(scope="session")
@@ -164,7 +164,7 @@ class TestClassifier:
         said: list[str] = []
         data, held_out = make_data(), make_data(20, seed=1)
         first = choose_extractor("classifier", data, held_out, device=CPU, say=said.append)
-        assert "training the classifier that reads made, once: 2,560 images shown, on one thread" in said[0]
+        assert "training the classifier that reads made, once: 1,280 images shown, on one thread" in said[0]
         assert first.facts.checksum in said[1]
         assert first.facts.note == "100.00% (83.89% to 100.00%) of 20 held-out images read right"
         said.clear()
@@ -364,7 +364,9 @@ class TestPreparation:
 
 
 class TestInception:
-    def test_url_is_torch_fidelity_s_and_nothing_of_it_stays_imported(self):
+    def test_url_is_torch_fidelity_s_and_nothing_of_it_stays_imported(self, monkeypatch):
+        for name in [name for name in sys.modules if name.startswith("torch_fidelity")]:
+            monkeypatch.delitem(sys.modules, name)
         assert inception._library().URL_INCEPTION_V3 == inception.URL
         assert inception.FILE_NAME.endswith(f"-{inception.PUBLISHED}.pth")
         assert not [name for name in sys.modules if name.startswith("torch_fidelity")]
@@ -372,6 +374,7 @@ class TestInception:
     @pytest.mark.faults
     def test_27_without_the_extra_it_says_what_to_install_and_where_weights_go(self, monkeypatch, tmp_path):
         monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+        monkeypatch.delitem(sys.modules, "torch_fidelity", raising=False)
         with pytest.raises(
             UsageError, match=r"pip install 'gansmith\[fid\]'.*--weights PATH.*" + inception.FILE_NAME
         ) as raised:
@@ -401,7 +404,7 @@ class TestInception:
             choose_extractor("inception", make_data(), device=CPU)
 
     @pytest.mark.faults
-    def test_4_weights_that_do_not_fit_are_refused_and_nothing_is_executed(self, tmp_path):
+    def test_04_weights_that_do_not_fit_are_refused_and_nothing_is_executed(self, tmp_path):
         class Bomb:
             def __reduce__(self):
                 return Path.touch, (tmp_path / "executed",)
@@ -495,7 +498,7 @@ class TestDino:
         expected = (np.asarray(pillow) / 255 - mean) / std
         found = dinov2.prepared(images)[0].permute(1, 2, 0).numpy()
         assert np.abs(found - expected).max() <= 1.01 / 255 / std.min()
-        assert np.abs(found - expected).mean() < 0.1 / 255
+        assert np.abs(found - expected).mean() < 0.2 / 255 / std.min()
 
     @pytest.mark.slow
     def test_weights_that_do_not_fit_are_refused(self, dino_weights, tmp_path):

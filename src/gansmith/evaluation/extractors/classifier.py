@@ -28,7 +28,6 @@ from gansmith.classifiers import (
     LabelledData,
     load_classifier,
     save_classifier,
-    wilson_interval,
 )
 from gansmith.data import Batch
 from gansmith.data.cache import cache_folder
@@ -44,6 +43,7 @@ from gansmith.evaluation.extractors.preparation import (
     resized,
     size_within,
 )
+from gansmith.evaluation.intervals import wilson_interval
 from gansmith.images import to_float
 from gansmith.networks.classifier import DENSE_WIDTH
 from gansmith.report import ExtractorFacts
