@@ -10,6 +10,7 @@ import pytest
 import torch
 
 from gansmith.data import DataSet, open_data
+from gansmith.evaluation import features
 from gansmith.evaluation.extractors import choose_extractor
 from gansmith.evaluation.features import IMAGES_AT_ONCE, cached_features, chosen_rows, features_of
 from gansmith.report import ExtractorFacts
@@ -48,6 +49,12 @@ class TestReading:
         assert torch.equal(found.values, values)
         assert torch.equal(found.probabilities, probabilities)
         assert len(found) == len(data)
+
+    def test_large_images_are_read_fewer_at_once(self, monkeypatch):
+        monkeypatch.setattr(features, "BYTES_AT_ONCE", 130)
+        extractor = Counting()
+        features_of(make_data(5), None, extractor)
+        assert extractor.sizes == [2, 2, 1]
 
     def test_chosen_images_of_an_array_and_of_a_data_set_are_the_same(self):
         data, rows = make_data(20), np.array([7, 3, 3, 19])
@@ -125,6 +132,18 @@ class TestCache:
         assert extractor.sizes == [50, 50]
         assert torch.equal(first.values, again.values)
         assert path.read_bytes() == content
+
+    def test_no_flipped_byte_changes_what_comes_back(self, cache):
+        data, extractor = make_data(4), Counting()
+        first = cached_features(data, None, extractor)
+        (path,) = cache.iterdir()
+        content = path.read_bytes()
+        for place in range(0, len(content), 5):
+            path.write_bytes(content[:place] + bytes([content[place] ^ 1]) + content[place + 1 :])
+            again = cached_features(data, None, extractor)
+            assert torch.equal(again.values, first.values)
+            assert torch.equal(again.probabilities, first.probabilities)
+        assert len(extractor.sizes) > 100
 
     def test_place_that_cannot_be_written_to_is_said_and_the_features_returned(self, cache, caplog):
         cache.parent.mkdir(parents=True)

@@ -92,7 +92,7 @@ class ClassifierExtractor:
         device = next(network.parameters()).device
         features, probabilities = [], []
         with exact_reading():
-            for part in torch.split(images, max(1, PIXELS_AT_ONCE // math.prod(network.size))):
+            for part in torch.split(images, max(1, PIXELS_AT_ONCE // math.prod(self.shape[1:]))):
                 values = to_float(resized(part, network.size)).to(device, memory_format=torch.channels_last)
                 features.append(network.features(values))
                 probabilities.append(network.last(features[-1]).softmax(1))
