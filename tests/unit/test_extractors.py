@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import hashlib
+import shutil
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from queue import Queue
 from urllib.error import URLError
 
 import numpy as np
 import pytest
 import safetensors.torch
 import torch
+from filelock import FileLock
 from PIL import Image
 from torch import nn
 
@@ -208,6 +212,16 @@ class TestClassifier:
         assert "training it again" in said[0]
         assert second.facts == first.facts
         load_classifier(first.folder)
+
+    def test_a_second_process_waits_for_the_first(self):
+        first, said = choose_extractor("classifier", make_data(), device=CPU), Queue()
+        with ThreadPoolExecutor(1) as pool, FileLock(first.folder.with_name(f"{first.folder.name}.lock")):
+            second = pool.submit(choose_extractor, "classifier", make_data(), device=CPU, say=said.put)
+            assert "another process is training" in said.get(timeout=60)
+            assert not second.done()
+            shutil.rmtree(first.folder)
+        assert second.result().facts == first.facts
+        assert "once: 1,280 images shown" in said.get(timeout=1)
 
     def test_without_held_out_images_a_fifth_is_held_out(self):
         facts = choose_extractor("classifier", make_data(40), device=CPU).facts
