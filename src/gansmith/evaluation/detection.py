@@ -57,10 +57,10 @@ class Detection:
     def verdict(self) -> str:
         """One sentence."""
         low, high = self.interval
-        found = f"{self.accuracy:.1%} ({low:.1%} to {high:.1%}) of images told right"
+        found = f"{_percent(self.accuracy)} ({_percent(low)} to {_percent(high)}) of images read right"
         if low > 0.5:
-            return f"told apart: {found}, 50 % would be guessing"
-        return f"not told apart by this discriminator: {found}, which is guessing"
+            return f"told apart: {found}; guessing is 50 %"
+        return f"not told apart by this discriminator: {found}; guessing is 50 %"
 
 
 def detect(
@@ -95,7 +95,7 @@ def detect(
 
 
 def estimate_seconds(real: Pixels | Tensor, device: str = "cpu", *, num_steps: int = NUM_STEPS) -> float:
-    """Return about how long `detect` takes here for such images (N, C, H, W) uint8, from a few steps. Raises as that."""
+    """Return about how many seconds `detect` takes here for such images (N, C, H, W) uint8; tried. Raises as that."""
     pixels = as_pixels(real, "real images")
     few = labelled(pixels[:128], np.arange(len(pixels[:128])) % 2, CLASS_NAMES, "real images")
     return seconds_a_step(few, device) * num_steps
@@ -118,3 +118,7 @@ def _halves(real: Pixels, fake: Pixels, seed: int) -> tuple[DataSet, DataSet]:
         images = np.concatenate([kind[rows[place]] for kind, rows in zip((real, fake), chosen, strict=True)])
         parts.append(labelled(images, labels, CLASS_NAMES, f"{name} half"))
     return parts[0], parts[1]
+
+
+def _percent(share: float) -> str:
+    return f"{100 * share:.1f} %"

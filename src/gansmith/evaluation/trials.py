@@ -1,4 +1,4 @@
-"""What scores that train something have in common: made and joined labelled data, checks of images, the time it takes."""
+"""What scores that train something have in common: made and joined labelled data, checks of images, times."""
 
 from __future__ import annotations
 
