@@ -11,15 +11,20 @@ ROOT = Path(__file__).parents[1] / "src" / "gansmith"
 LAYERS: list[set[str]] = [
     {"errors", "version"},
     {"settings", "recipe", "sizes", "recipes", "overrides", "request", "facts", "budget", "report"},
-    {"runtime", "images", "layers", "losses", "penalties", "regularisation", "ema", "data"} | {"evaluation.extractor"},
+    {"runtime", "images", "layers", "losses", "penalties", "regularisation", "ema", "data"}
+    | {f"evaluation.{name}" for name in ("extractor", "intervals", "moments", "frechet", "kernel", "neighbours")}
+    | {"evaluation.memorisation", "evaluation.classes"},
     {"networks"},
     {"build"},
     {"training.state", "training.log", "training.stop", "training.folder", "training.classify", "training.track"}
-    | {"checkpoint", "restore", "models", "classifiers", "sampling"},
+    | {"checkpoint", "restore", "models", "classifiers", "sampling"}
+    | {f"evaluation.{name}" for name in ("extractors", "features", "reference", "subject")},
     {"training.step", "training.objective", "training.adversarial"},
     {"training.loop", "training.session", "training.run"}
     | {"training.estimate", "training.memory"}
-    | {"evaluation.trials", "evaluation.detection", "evaluation.worth", "evaluation.modes"},
+    | {f"evaluation.{name}" for name in ("exhibit", "wording", "markup", "charts", "page", "comparison")}
+    | {f"evaluation.{name}" for name in ("trials", "detection", "worth", "modes", "memories", "requested")}
+    | {f"evaluation.{name}" for name in ("context", "results", "scores", "pictures", "evaluator")},
     {"cli", "__init__", "__main__"},
 ]
 TORCH_FREE = 2  # layers below this never import torch
