@@ -107,4 +107,4 @@ class TestBar:
         assert low <= 0.5 <= high
 
     def test_noise_is_told(self, mnist):
-        assert detect(mnist[:10_000], noise(10_000, size=(1, 28, 28))).accuracy > 0.99
+        assert detect(mnist[:10_000], noise(10_000, size=(1, 28, 28)), num_steps=200).accuracy > 0.99

@@ -132,11 +132,13 @@ class TestIntraClass:
 @pytest.mark.data
 def test_bar_generator_of_exactly_k_stacked_modes_of_mnist_has_k(real_data) -> None:
     train, test = (open_data(real_data / "mnist.zip", (28, 28), 1, split=split) for split in ("train", "test"))
-    classifier = train_classifier(train, test)
+    classifier = train_classifier(train, test, num_steps=800)
     places = [np.flatnonzero(test.labels == digit) for digit in range(10)]
-    for num_modes in (1, 10, 100, 500, 1000):
+    for num_modes in (10, 500):
         random = np.random.default_rng(num_modes)
         digits = generator_of(num_modes, seed=num_modes)
-        chosen = np.array([[random.choice(places[digit]) for digit in mode] for mode in digits])
+        chosen = np.zeros_like(digits)
+        for digit, rows in enumerate(places):
+            chosen[digits == digit] = random.choice(rows, int((digits == digit).sum()))
         found = stacked_modes(torch.from_numpy(np.asarray(test.images)[chosen, 0]), classifier)
         assert found.num_modes == num_modes
