@@ -19,7 +19,8 @@ LAYERS: list[set[str]] = [
     {"training.step", "training.objective", "training.adversarial"},
     {"training.loop", "training.session", "training.run"}
     | {"training.estimate", "training.memory"}
-    | {f"evaluation.{name}" for name in ("exhibit", "wording", "markup", "charts", "page")},
+    | {f"evaluation.{name}" for name in ("exhibit", "wording", "markup", "charts", "page")}
+    | {f"evaluation.{name}" for name in ("significance", "entries", "comparison", "comparison_page")},
     {"cli", "__init__", "__main__"},
 ]
 TORCH_FREE = 2  # layers below this never import torch

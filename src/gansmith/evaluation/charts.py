@@ -13,9 +13,9 @@ from gansmith.evaluation.exhibit import Curve, Line
 from gansmith.evaluation.markup import escape
 from gansmith.evaluation.wording import numeral
 
-WIDTH, HEIGHT = 640.0, 280.0
-LEFT, RIGHT, TOP, BOTTOM = 62.0, 14.0, 12.0, 44.0
-ROW, NAME_WIDTH = 34.0, 150.0
+WIDTH, HEIGHT = 500.0, 250.0
+LEFT, RIGHT, TOP, BOTTOM = 52.0, 12.0, 12.0, 44.0
+ROW, NAME_WIDTH = 34.0, 140.0
 NUM_TICKS = 5
 DECADES_FOR_LOG = 2.0
 NUM_STYLES = 6

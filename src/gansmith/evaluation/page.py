@@ -57,7 +57,6 @@ def _headline(report: Report) -> str:
         ("Images seen in training", _count(subject.images_seen)),
         ("Training time", None if subject.training_seconds is None else duration(subject.training_seconds)),
         ("Seed of training", subject.training_seed),
-        ("gansmith", report.gansmith),
     ))  # fmt: skip
     flags = [score for score in report.scores if score.verdict and score.verdict.startswith(FLAGGED)]
     banner = "".join(f'<p class="banner"><b>{escape(score.title)}</b> {escape(score.verdict)}</p>' for score in flags)
@@ -168,7 +167,7 @@ def _protocol(report: Report) -> str:
         )),
         ("Environment", (
             *((name.replace("_", " "), _detail(value)) for name, value in report.environment.items()),
-            ("measured in", duration(report.seconds)),
+            ("gansmith", report.gansmith), ("measured in", duration(report.seconds)),
         )),
     )  # fmt: skip
     return (

@@ -58,6 +58,8 @@ def listed(names: Sequence[str], word: str = "and") -> str:
     return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} {word} {names[-1]}"
 
 
-def p_text(p: float) -> str:
-    """Return "p 0.003" or "p < 0.001"."""
-    return "p < 0.001" if p < 0.001 else f"p {p:.1g}" if p < 0.01 else f"p {p:.2f}"
+def p_text(p: float, sign: str = "") -> str:
+    """Return "p 0.003" or "p < 0.001"; with a sign "p ≤ 0.003"."""
+    if p < 0.001:
+        return "p < 0.001"
+    return f"p{sign and f' {sign}'} {p:.3f}" if p < 0.1 else f"p{sign and f' {sign}'} {p:.2f}"
