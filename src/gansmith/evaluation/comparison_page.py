@@ -71,7 +71,8 @@ def _headline(comparison: Comparison, reports: Sequence[Report]) -> str:
     )
     names = listed([entry.name for entry in comparison.entries])
     said = _listing([f"{score.title}: {score.sentence}" for score in comparison.scores[:1]] + list(comparison.notes))
-    return f'<header><p class="kind">Comparison</p><h1>{escape(names)}</h1><p class="lead">{escape(lead)}</p></header>{said}'
+    title = f'<p class="kind">Comparison</p><h1>{escape(names)}</h1>'
+    return f'<header>{title}<p class="lead">{escape(lead)}</p></header>{said}'
 
 
 def _how_to_read(comparison: Comparison) -> str:
@@ -109,11 +110,14 @@ def _table(comparison: Comparison, reports: Sequence[Report]) -> str:
     for title, place in (("Images seen in training", 0), ("Training time", 1)):
         cells = "".join(f'<td class="number">{escape(texts[place])}</td>' for texts in trained)
         rows.append(f'<tr><th scope="row">{title}</th>{cells}<td class="number soft">–</td></tr>')
-    return (
-        f'<div class="scroll" tabindex="0" role="region" aria-label="Table of scores"><table class="runs"><thead><tr>'
-        f'<th scope="col">Score</th>{heads}<th scope="col" class="number">Real images</th></tr></thead>'
-        f"<tbody>{''.join(rows)}</tbody></table></div>"
-    )
+    head = f'<th scope="col">Score</th>{heads}<th scope="col" class="number">Real images</th>'
+    return _scrolling("Table of scores", "runs", head, rows)
+
+
+def _scrolling(label: str, kind: str, head: str, rows: Sequence[str]) -> str:
+    """Return a table in a region that scrolls by itself where the page is narrow, by keyboard too."""
+    table = f'<table class="{kind}"><thead><tr>{head}</tr></thead><tbody>{"".join(rows)}</tbody></table>'
+    return f'<div class="scroll" tabindex="0" role="region" aria-label="{escape(label)}">{table}</div>'
 
 
 def _table_cell(score: ComparedScore, number: int) -> str:
@@ -157,10 +161,7 @@ def _matrix(names: Sequence[str], score: ComparedScore) -> str:
                 kind = "good" if is_first else "bad"
             cells.append(f'<td class="{kind}">{text}</td>')
         rows.append(f'<tr><th scope="row">{escape(name)}</th>{"".join(cells)}</tr>')
-    return (
-        f'<div class="scroll" tabindex="0" role="region" aria-label="{escape(score.title)}: pairs">'
-        f'<table class="matrix"><thead><tr><th scope="col">is … than</th>{heads}</tr></thead><tbody>{"".join(rows)}</tbody></table></div>'
-    )
+    return _scrolling(f"{score.title}: pairs", "matrix", f'<th scope="col">is … than</th>{heads}', rows)
 
 
 WORSE = {"better": "worse", "higher": "lower"}
@@ -182,15 +183,12 @@ def _recipes(comparison: Comparison, reports: Sequence[Report]) -> str:
     if not fields:
         return ""
     heads = "".join(f'<th scope="col">{escape(entry.name)}</th>' for entry in comparison.entries)
-    rows = "".join(
+    rows = [
         f'<tr><th scope="row"><code>{escape(field)}</code></th>'
         f"{''.join(f'<td>{escape(value)}</td>' for value in values)}</tr>"
         for field, values in fields.items()
-    )
-    return (
-        '<div class="scroll" tabindex="0" role="region" aria-label="Differences of recipes"><table class="recipes">'
-        f'<thead><tr><th scope="col">Setting</th>{heads}</tr></thead><tbody>{rows}</tbody></table></div>'
-    )
+    ]
+    return _scrolling("Differences of recipes", "recipes", f'<th scope="col">Setting</th>{heads}', rows)
 
 
 def _listing(sentences: Sequence[str]) -> str:
