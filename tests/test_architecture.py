@@ -17,12 +17,15 @@ LAYERS: list[set[str]] = [
     {"networks"},
     {"build"},
     {"training.state", "training.log", "training.stop", "training.folder", "training.classify", "training.track"}
-    | {"checkpoint", "restore", "models", "classifiers", "sampling"},
+    | {"checkpoint", "restore", "models", "classifiers", "sampling"}
+    | {f"evaluation.{name}" for name in ("extractors", "features", "reference", "subject")},
     {"training.step", "training.objective", "training.adversarial"},
     {"training.loop", "training.session", "training.run"}
     | {"training.estimate", "training.memory"}
     | {f"evaluation.{name}" for name in ("exhibit", "wording", "markup", "charts", "page")}
-    | {f"evaluation.{name}" for name in ("significance", "entries", "comparison", "comparison_page")},
+    | {f"evaluation.{name}" for name in ("significance", "entries", "comparison", "comparison_page")}
+    | {f"evaluation.{name}" for name in ("trials", "detection", "worth", "modes", "memories", "requested")}
+    | {f"evaluation.{name}" for name in ("context", "results", "scores", "pictures", "evaluator")},
     {"cli", "__init__", "__main__"},
 ]
 TORCH_FREE = 2  # layers below this never import torch

@@ -136,7 +136,7 @@ def _compared(comparison: Comparison, score: ComparedScore) -> str:
     chart = interval_chart(score.title, rows, score.held_out, "real images")
     return (
         f'<div class="compared"><h3>{escape(score.title)}, {BETTER[score.better]}</h3><p>{escape(score.sentence)}.</p>'
-        f'<div class="beside">{chart}{_matrix(names, score)}</div></div>'
+        f'<div class="beside">{chart}{_matrix(names, score) if len(names) > 2 else ""}</div></div>'
     )
 
 
@@ -154,7 +154,7 @@ def _matrix(names: Sequence[str], score: ComparedScore) -> str:
             elif pair.p is None:
                 text, kind = "no test", "none"
             elif not pair.is_significant:
-                text, kind = f"alike <small>{p_text(pair.p)}</small>", "none"
+                text, kind = f"not told apart <small>{p_text(pair.p)}</small>", "none"
             else:
                 is_first = pair.first == number
                 text = f"{word if is_first else WORSE[word]} <small>{p_text(pair.p)}</small>"

@@ -59,7 +59,7 @@ def listed(names: Sequence[str], word: str = "and") -> str:
 
 
 def p_text(p: float, sign: str = "") -> str:
-    """Return "p 0.003" or "p < 0.001"; with a sign "p ≤ 0.003"."""
-    if p < 0.001:
-        return "p < 0.001"
+    """Return "p 0.003", "p < 0.001" or "p 1"; with a sign "p ≤ 0.003"."""
+    if p < 0.001 or p > 0.995:
+        return "p < 0.001" if p < 0.001 else "p 1"
     return f"p{sign and f' {sign}'} {p:.3f}" if p < 0.1 else f"p{sign and f' {sign}'} {p:.2f}"
