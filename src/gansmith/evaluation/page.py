@@ -18,7 +18,8 @@ from gansmith.sizes import size_text
 
 ARROWS = {"lower": "↓", "higher": "↑", "none": "–"}
 FLAGGED = "flagged"
-"""What the verdict of a score begins with where something is wrong."""
+VERDICTS = {FLAGGED: "bad", "passes": "good"}
+"""How the verdict of a score is shown, by the word before its colon; any other is neither."""
 
 
 def report_page(report: Report, exhibit: Exhibit) -> str:
@@ -113,7 +114,7 @@ def _better(score: Score) -> str:
 def _notes(score: Score) -> str:
     verdict = ""
     if score.verdict:
-        kind = "bad" if score.verdict.startswith(FLAGGED) else "good"
+        kind = VERDICTS.get(score.verdict.split(":")[0], "")
         verdict = f'<p class="verdict {kind}">{escape(score.verdict)}</p>'
     warnings = "".join(f'<p class="warning">{escape(warning)}</p>' for warning in score.warnings)
     facts = pairs((
