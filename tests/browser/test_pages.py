@@ -1,4 +1,4 @@
-"""The pages of a report and of a comparison, in a browser: nothing fails, nothing is fetched, everything can be used."""
+"""The pages of a report and of a comparison, in a browser: nothing fails, nothing is fetched, everything works."""
 
 from __future__ import annotations
 

@@ -159,6 +159,8 @@ def _compared(scores: Sequence[Score], entries: Sequence[Entry]) -> ComparedScor
 def _cell(scores: Sequence[Score]) -> Cell:
     values = [score.value for score in scores if score.value is not None]
     if len(values) > 1:
+        if len(set(values)) == 1:
+            return Cell(values[0], None, f"{len(values)} seeds, all alike")
         return Cell(fmean(values), seeds_interval(values), f"mean of {len(values)} seeds, t over seeds")
     interval = scores[0].interval
     if interval is None:
@@ -185,7 +187,7 @@ def _test(first: Sequence[Score], second: Sequence[Score]) -> tuple[float | None
 
 
 def _or_no_spread(p: float | None, test: str) -> tuple[float | None, str]:
-    return (p, test) if p is not None else (None, "no test: nothing shows how much chance moves it")
+    return (p, test) if p is not None else (None, "no test: the values have no spread to judge by")
 
 
 def _share_count(score: Score) -> int | None:
@@ -252,9 +254,10 @@ def _notes(reports: Sequence[Report], entries: Sequence[Entry]) -> tuple[str, ..
     notes, names = [], names_of(reports)
     alone = [entry.name for entry in entries if not entry.is_method]
     if alone:
+        each, them = (" each", "them") if len(alone) > 1 else ("", "it")
         notes.append(
-            f"{listed(alone)}: one training each. What is said of {'it' if len(alone) == 1 else 'them'} is true of "
-            "that trained generator; for a claim about a method train it with several seeds and compare them all"
+            f"{listed(alone)}: one training{each}. What is said of {them} is true of that trained generator; for a "
+            "claim about a method train it with several seeds and compare them all"
         )
     for entry in entries:
         seen = [reports[index].subject.images_seen or 0 for index in entry.members]

@@ -174,7 +174,7 @@ def _grids(reports: Sequence[Report], exhibits: Sequence[Exhibit]) -> str:
             newest = exhibit.frames[-1]
             tag, _ = image(newest.png, f"Grid of samples of {name}")
             words = f"<b>{escape(name)}</b> {newest.images:,} images seen"
-            figures.append(f'<figure class="picture"><figcaption>{words}</figcaption>{tag}</figure>')
+            figures.append(f'<figure class="picture">{tag}<figcaption>{words}</figcaption></figure>')
     return f'<div class="pictures">{"".join(figures)}</div>' if figures else ""
 
 

@@ -160,7 +160,7 @@ def evaluation_curves(records: Sequence[Mapping[str, Any]]) -> tuple[Curve, ...]
         Curve(
             f"{name} while training",
             "images seen",
-            name,
+            "score",
             (_line([record for record in records if record.get("score") == name], "value", name),),
         )
         for name in names

@@ -5,7 +5,8 @@ Everything that came from a user is escaped in `markup.py`. `comparison_page.py`
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -17,6 +18,8 @@ from gansmith.report import Report, Score
 from gansmith.sizes import size_text
 
 ARROWS = {"lower": "↓", "higher": "↑", "none": "–"}
+SHARED = 3
+"""Scores that give the same warning from which it is said once for all."""
 FLAGGED = "flagged"
 VERDICTS = {FLAGGED: "bad", "passes": "good"}
 """How the verdict of a score is shown, by the word before its colon; any other is neither."""
@@ -79,16 +82,24 @@ def _how_to_read(report: Report) -> str:
 
 
 def score_table(scores: Sequence[Score]) -> str:
-    """Return the table of scores; protocol, verdict and warnings below each."""
-    rows = "".join(_score_rows(score) for score in scores)
+    """Return the table of scores; protocol, verdict and warnings below each. What many warn of is said once, above."""
+    counts = Counter(warning for score in scores for warning in score.warnings)
+    shared = {warning for warning, count in counts.items() if count >= SHARED}
+    said = "".join(
+        f'<p class="warning">{count} of {len(scores)} scores: {escape(warning)}</p>'
+        for warning, count in counts.items()
+        if warning in shared
+    )
+    rows = "".join(_score_rows(score, shared) for score in scores)
     return (
+        f"{said}"
         '<table class="scores"><thead><tr><th scope="col">Score</th><th scope="col" class="number">Value</th>'
         '<th scope="col" class="number">95 % interval</th><th scope="col" class="number">Real images get</th>'
         f'<th scope="col">Better</th></tr></thead>{rows}</table>'
     )
 
 
-def _score_rows(score: Score) -> str:
+def _score_rows(score: Score, shared: Collection[str]) -> str:
     head = f'<th scope="row">{escape(score.title)} <code>{escape(score.name)}</code></th>'
     if score.value is None:
         cells = f'<td colspan="4" class="reason">no value: {escape(score.reason or "no reason was given")}</td>'
@@ -104,19 +115,21 @@ def _score_rows(score: Score) -> str:
             f'<td class="better" data-label="Better"><span aria-hidden="true">{ARROWS[score.better]}</span> '
             f"{_better(score)}</td>"
         )
-    return f'<tbody><tr>{head}{cells}</tr><tr class="notes"><td colspan="5">{_notes(score)}</td></tr></tbody>'
+    return f'<tbody><tr>{head}{cells}</tr><tr class="notes"><td colspan="5">{_notes(score, shared)}</td></tr></tbody>'
 
 
 def _better(score: Score) -> str:
     return "neither" if score.better == "none" else score.better
 
 
-def _notes(score: Score) -> str:
+def _notes(score: Score, shared: Collection[str]) -> str:
     verdict = ""
     if score.verdict:
         kind = VERDICTS.get(score.verdict.split(":")[0], "")
         verdict = f'<p class="verdict {kind}">{escape(score.verdict)}</p>'
-    warnings = "".join(f'<p class="warning">{escape(warning)}</p>' for warning in score.warnings)
+    warnings = "".join(
+        f'<p class="warning">{escape(warning)}</p>' for warning in score.warnings if warning not in shared
+    )
     facts = pairs((
         ("Protocol", score.protocol),
         ("Interval", score.interval and score.interval.method),

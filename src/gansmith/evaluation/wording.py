@@ -22,7 +22,7 @@ def numeral(value: float, spread: float | None = None) -> str:
     if not math.isfinite(value):
         return str(value)
     size = spread or abs(value)
-    if value == 0 or (not spread and value == round(value)):
+    if not spread and value == round(value):
         decimals = 0
     else:
         decimals = min(max((1 if spread else 3) - math.floor(math.log10(size)), 0), MOST_DECIMALS)
