@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 
 from gansmith.evaluation import exhibit
-from gansmith.evaluation.exhibit import evenly, run_exhibit, run_frames, training_curves
+from gansmith.evaluation.exhibit import evaluation_curves, evenly, run_exhibit, run_frames, training_curves
 from tests import reports
 
 
@@ -58,11 +58,19 @@ def test_loss_that_is_no_number_is_a_gap():
     assert math.isnan(line.ys[1])
 
 
-def test_any_loss_and_penalty_of_an_objective_has_its_line():
-    curves = training_curves([{"images": 1, "loss_reconstruction": 1.0, "penalty_gradient_penalty": 2.0}])
-    assert [(curve.title, curve.lines[0].name) for curve in curves] == [
-        ("Losses", "reconstruction"), ("Penalties", "gradient penalty"),
+def test_whatever_an_objective_records_has_its_line():
+    record = {"images": 1, "seconds": 2.0, "memory_mb": 9, "loss": 1.0, "kl": 3.0, "reconstruction_error": 0.1,
+              "penalty_gradient_penalty": 2.0}  # fmt: skip
+    assert [(curve.title, curve.lines[0].name) for curve in training_curves([record])] == [
+        ("Losses", "loss"), ("Penalties", "gradient penalty"), ("KL divergence", "kl"),
+        ("Reconstruction error", "reconstruction error"),
     ]  # fmt: skip
+
+
+def test_score_without_a_value_while_training_is_a_gap():
+    found = evaluation_curves([{"images": 1, "score": "fd", "value": None}, {"images": 2, "score": "fd", "value": 3.0}])
+    assert math.isnan(found[0].lines[0].ys[0])
+    assert found[0].lines[0].ys[1] == 3.0
 
 
 def test_half_written_frame_is_passed_over_and_named(tmp_path, caplog):
@@ -74,13 +82,14 @@ def test_half_written_frame_is_passed_over_and_named(tmp_path, caplog):
 
 
 def test_frames_over_the_limit_become_smaller_and_stay_pictures(tmp_path, monkeypatch):
-    monkeypatch.setattr(exhibit, "FRAMES_BYTES", 100_000)
+    monkeypatch.setattr(exhibit, "FRAMES_BYTES", 4_000)
+    monkeypatch.setattr(exhibit, "SMALLER", ((80, 85), (40, 65)))
     (tmp_path / "samples").mkdir()
     for images in range(2):
-        noise = np.random.default_rng(images).integers(0, 256, (600, 600, 3), dtype=np.uint8)
+        noise = np.random.default_rng(images).integers(0, 256, (100, 100, 3), dtype=np.uint8)
         Image.fromarray(noise).save(tmp_path / "samples" / f"{images}.png")
     frames = run_frames(tmp_path)
     assert len(frames) == 2
     for frame in frames:
         with Image.open(io.BytesIO(frame.png)) as picture:
-            assert (picture.format, picture.size) == ("WEBP", (512, 512))
+            assert (picture.format, picture.size) == ("WEBP", (40, 40))

@@ -102,6 +102,15 @@ def test_warning_of_many_scores_is_said_once():
     assert "4 of 4 scores: only 500 samples" in page
 
 
+def test_long_lists_among_details_are_cut_short():
+    pairs = [{"sample": index, "training_image": 7} for index in range(9)]
+    score = Score(name="s", title="S", value=1.0, protocol="p", details={"worst_pairs": pairs, "few": [1, 2]})
+    text = text_of(report_page(reports.report(scores=(score,)), Exhibit()))
+    assert "worst pairs sample 0, training image 7; sample 1" in text
+    assert "sample 5, training image 7; 3 more in report.json" in text
+    assert "few 1, 2" in text
+
+
 def test_interval_without_width_is_no_obstacle():
     score = Score(name="s", title="S", value=0.0, protocol="p", interval=Interval(low=0, high=0, method="m"))
     assert "0 to 0" in report_page(reports.report(scores=(score,)), Exhibit())

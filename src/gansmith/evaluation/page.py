@@ -18,6 +18,8 @@ from gansmith.report import Report, Score
 from gansmith.sizes import size_text
 
 ARROWS = {"lower": "↓", "higher": "↑", "none": "–"}
+MOST_PARTS = 6
+"""Of a list among a score's details that are shown."""
 SHARED = 3
 """Scores that give the same warning from which it is said once for all."""
 FLAGGED = "flagged"
@@ -146,9 +148,11 @@ def _detail(value: Any) -> str:
     if isinstance(value, int | float):
         return numeral(value)
     if isinstance(value, Mapping):
-        return ", ".join(f"{name} {_detail(part)}" for name, part in value.items())
+        return ", ".join(f"{str(name).replace('_', ' ')} {_detail(part)}" for name, part in value.items())
     if isinstance(value, list | tuple):
-        return ", ".join(map(_detail, value))
+        more = f"; {len(value) - MOST_PARTS} more in report.json" if len(value) > MOST_PARTS else ""
+        nested = any(isinstance(part, Mapping) for part in value)
+        return ("; " if nested else ", ").join(map(_detail, value[:MOST_PARTS])) + more
     return str(value)
 
 
