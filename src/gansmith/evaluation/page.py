@@ -13,7 +13,7 @@ from typing import Any
 from gansmith.evaluation.charts import line_chart
 from gansmith.evaluation.exhibit import Exhibit
 from gansmith.evaluation.markup import command, document, escape, figure, pairs, player, section
-from gansmith.evaluation.wording import BETTER, duration, numeral, range_text, spread_of
+from gansmith.evaluation.wording import duration, numeral, range_text, spread_of
 from gansmith.report import Report, Score
 from gansmith.sizes import size_text
 
@@ -133,13 +133,14 @@ def _notes(score: Score, shared: Collection[str]) -> str:
         f'<p class="warning">{escape(warning)}</p>' for warning in score.warnings if warning not in shared
     )
     facts = pairs((
-        ("Protocol", score.protocol),
         ("Interval", score.interval and score.interval.method),
-        ("Direction", BETTER[score.better]),
         *((name.replace("_", " "), _detail(value)) for name, value in score.details.items()),
-        ("Computed in", f"{score.seconds:.1f} s"),
+        ("Computed in", None if score.value is None else f"{score.seconds:.1f} s"),
     ))  # fmt: skip
-    return f"{verdict}{warnings}<details><summary>{escape(score.protocol)}</summary>{facts}</details>"
+    protocol = escape(score.protocol)
+    if facts:
+        return f"{verdict}{warnings}<details><summary>{protocol}</summary>{facts}</details>"
+    return f'{verdict}{warnings}<p class="protocol">{protocol}</p>'
 
 
 def _detail(value: Any) -> str:
