@@ -22,7 +22,7 @@ demo: .venv/installed
 	$(BIN)/python examples/demo.py
 
 test: .venv/installed-dev
-	$(PYTEST) -m "not slow and not data"
+	$(PYTEST) -m "not slow and not data and not browser"
 
 check: lint types .venv/installed-dev
 	$(if $(DATA),GANSMITH_DATA="$(DATA)") $(PYTEST) --durations=10

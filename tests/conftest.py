@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import os
+import shutil
 import sys
 from pathlib import Path
 
@@ -20,14 +21,23 @@ def pytest_configure(config: pytest.Config) -> None:
         sys.modules["torch_fidelity"] = importlib.util.module_from_spec(spec)
 
 
+def find_chromium() -> str | None:
+    """The browser of tests marked `browser`: what CHROMIUM says, else the one on the path."""
+    return os.environ.get("CHROMIUM") or shutil.which("chromium")
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     # Long ones first, or at the end one worker waits for the other.
     items.sort(key=lambda item: item.get_closest_marker("slow") is None)
     no_data = pytest.mark.skip(reason="GANSMITH_DATA is not set: no real data sets to test on")
+    no_browser = pytest.mark.skip(reason="there is no chromium (set CHROMIUM to its path) or no playwright")
+    has_browser = find_chromium() and importlib.util.find_spec("playwright")
     no_gpu = pytest.mark.skip(reason="there is no GPU")
     for item in items:
         if item.get_closest_marker("data") and not os.environ.get("GANSMITH_DATA"):
             item.add_marker(no_data)
+        if item.get_closest_marker("browser") and not has_browser:
+            item.add_marker(no_browser)
         if item.get_closest_marker("gpu") and not torch.cuda.is_available():
             item.add_marker(no_gpu)
 

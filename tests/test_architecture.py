@@ -22,7 +22,8 @@ LAYERS: list[set[str]] = [
     {"training.step", "training.objective", "training.adversarial"},
     {"training.loop", "training.session", "training.run"}
     | {"training.estimate", "training.memory"}
-    | {f"evaluation.{name}" for name in ("exhibit", "wording", "markup", "charts", "page", "comparison")}
+    | {f"evaluation.{name}" for name in ("exhibit", "wording", "markup", "charts", "page")}
+    | {f"evaluation.{name}" for name in ("significance", "entries", "comparison", "comparison_page")}
     | {f"evaluation.{name}" for name in ("trials", "detection", "worth", "modes", "memories", "requested")}
     | {f"evaluation.{name}" for name in ("context", "results", "scores", "pictures", "evaluator")},
     {"cli", "__init__", "__main__"},

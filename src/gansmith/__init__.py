@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from gansmith.classifiers import Classifier, load_classifier, save_classifier
     from gansmith.data import Survey, open_data, survey
     from gansmith.errors import GansmithError
+    from gansmith.evaluation.comparison import compare
     from gansmith.evaluation.evaluator import Evaluation, evaluate
     from gansmith.images import save_animation, save_images
     from gansmith.models import Model, interpolate, load, sample, save_pretrained
@@ -37,6 +38,7 @@ _HOMES = {
     "Recipe": "gansmith.recipe",
     "Run": "gansmith.training.session",
     "Survey": "gansmith.data",
+    "compare": "gansmith.evaluation.comparison",
     "evaluate": "gansmith.evaluation.evaluator",
     "interpolate": "gansmith.models",
     "load": "gansmith.models",
@@ -53,9 +55,9 @@ _HOMES = {
 }
 
 __all__ = [
-    "Classifier", "Evaluation", "GansmithError", "Model", "Recipe", "Run", "Survey", "__version__", "evaluate", "interpolate", "load",
-    "load_classifier", "open_data", "recipes", "sample", "save_animation", "save_classifier", "save_images",
-    "save_pretrained", "survey", "train", "train_classifier",
+    "Classifier", "Evaluation", "GansmithError", "Model", "Recipe", "Run", "Survey", "__version__", "compare",
+    "evaluate", "interpolate", "load", "load_classifier", "open_data", "recipes", "sample", "save_animation",
+    "save_classifier", "save_images", "save_pretrained", "survey", "train", "train_classifier",
 ]  # fmt: skip
 
 

@@ -17,6 +17,7 @@ import tyro
 
 from gansmith.cli.classify import ACTIONS, ClassifyCommand
 from gansmith.cli.command import Command, unknown_arguments
+from gansmith.cli.compare import CompareCommand
 from gansmith.cli.data import DataCommand
 from gansmith.cli.evaluate import EvaluateCommand
 from gansmith.cli.interpolate import InterpolateCommand
@@ -26,7 +27,7 @@ from gansmith.cli.show import ShowCommand
 from gansmith.cli.train import TrainCommand
 from gansmith.errors import GansmithError, UsageError, near_matches
 
-COMMANDS = ("train", "data", "sample", "interpolate", "evaluate", "classify", "show", "recipes")
+COMMANDS = ("train", "data", "sample", "interpolate", "evaluate", "compare", "classify", "show", "recipes")
 DESCRIPTION = (
     "Train, sample, measure and look into generative adversarial networks. `gansmith COMMAND --help` says more."
 )
@@ -37,6 +38,7 @@ AnyCommand = (
     | Annotated[SampleCommand, tyro.conf.subcommand("sample")]
     | Annotated[InterpolateCommand, tyro.conf.subcommand("interpolate")]
     | Annotated[EvaluateCommand, tyro.conf.subcommand("evaluate")]
+    | Annotated[CompareCommand, tyro.conf.subcommand("compare")]
     | Annotated[ClassifyCommand, tyro.conf.subcommand("classify")]
     | Annotated[ShowCommand, tyro.conf.subcommand("show")]
     | Annotated[RecipesCommand, tyro.conf.subcommand("recipes")]

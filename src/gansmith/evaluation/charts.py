@@ -13,11 +13,11 @@ from gansmith.evaluation.exhibit import Curve, Line
 from gansmith.evaluation.markup import escape
 from gansmith.evaluation.wording import numeral
 
-WIDTH, HEIGHT = 640.0, 280.0
-LEFT, RIGHT, TOP, BOTTOM = 62.0, 14.0, 12.0, 44.0
-ROW, NAME_WIDTH = 34.0, 150.0
+WIDTH, HEIGHT = 500.0, 250.0
+LEFT, RIGHT, TOP, BOTTOM = 52.0, 12.0, 12.0, 44.0
+ROW, NAME_WIDTH = 34.0, 140.0
 NUM_TICKS = 5
-DECADES_FOR_LOG = 2.0
+DECADES_FOR_LOG = 1.5
 NUM_STYLES = 6
 """Line styles in `page.css`: each has its colour and its dashes."""
 SUFFIXES = ((1e9, "G"), (1e6, "M"), (1e3, "k"))
@@ -74,7 +74,7 @@ def tick_text(value: float) -> str:
 def line_chart(curve: Curve) -> str:
     """Return a figure: title, legend with the newest values, and the lines; "" where no line has two finite points.
 
-    The vertical axis is logarithmic where all values are above 0 and span two decades.
+    The vertical axis is logarithmic where all values are above 0 and span a decade and a half.
     """
     drawn = [line for line in curve.lines if sum(map(math.isfinite, line.ys)) > 1]
     values = [y for line in drawn for y in line.ys if math.isfinite(y)]

@@ -24,6 +24,10 @@ SMALLER = ((1024, 85), (768, 75), (512, 65))
 """(longest side in pixels, WebP quality) tried in turn where frames are more than `FRAMES_BYTES`."""
 EVALUATIONS = "evaluations.jsonl"
 LOSS_NAMES = {"loss_d": "discriminator", "loss_g": "generator"}
+TITLES = {"d_accuracy": "Discriminator accuracy", "kl": "KL divergence"}
+UNITS = {"d_accuracy": "share of pairs told right", "images_per_second": "images a second"}
+BOOKKEEPING = ("images", "steps", "seconds", "time", "wait_share", "memory_mb")
+"""Fields of a record that say nothing about how training goes."""
 Item = TypeVar("Item")
 log = logging.getLogger("gansmith")
 
@@ -138,17 +142,23 @@ def evenly(items: Sequence[Item], most: int) -> list[Item]:
 
 
 def training_curves(records: Sequence[Mapping[str, Any]]) -> tuple[Curve, ...]:
-    """Return what `metrics.jsonl` says over images seen: losses, penalties, discriminator accuracy, speed."""
-    keys = list(dict.fromkeys(key for record in records for key in record))
-    groups = (
-        ("Losses", "loss", {key: LOSS_NAMES.get(key, _words(key, "loss_")) for key in keys if key.startswith("loss_")}),
-        ("Penalties", "penalty", {key: _words(key, "penalty_") for key in keys if key.startswith("penalty_")}),
-        ("Discriminator accuracy", "share right", {key: "accuracy" for key in keys if key == "d_accuracy"}),
-        ("Speed", "images a second", {key: "images a second" for key in keys if key == "images_per_second"}),
-    )
+    """Return what `metrics.jsonl` says over images seen: losses, whatever else the objective records, speed."""
+    keys = [key for key in dict.fromkeys(key for record in records for key in record) if key not in BOOKKEEPING]
+    losses = [key for key in keys if key == "loss" or key.startswith("loss_")]
+    penalties = [key for key in keys if key.startswith("penalty_")]
+    groups = [
+        ("Losses", "loss", {key: LOSS_NAMES.get(key, _words(key, "loss_")) for key in losses}),
+        ("Penalties", "penalty", {key: _words(key, "penalty_") for key in penalties}),
+        *(
+            (TITLES.get(key, _words(key).capitalize()), UNITS.get(key, ""), {key: _words(key)})
+            for key in keys
+            if key not in (*losses, *penalties, "images_per_second")
+        ),
+        ("Speed", UNITS["images_per_second"], {key: "speed" for key in keys if key == "images_per_second"}),
+    ]
     return tuple(
-        Curve(title, "images seen", y_label, tuple(_line(records, key, name) for key, name in names.items()))
-        for title, y_label, names in groups
+        Curve(title, "images seen", unit, tuple(_line(records, key, name) for key, name in names.items()))
+        for title, unit, names in groups
         if names
     )
 
@@ -160,7 +170,7 @@ def evaluation_curves(records: Sequence[Mapping[str, Any]]) -> tuple[Curve, ...]
         Curve(
             f"{name} while training",
             "images seen",
-            name,
+            "score",
             (_line([record for record in records if record.get("score") == name], "value", name),),
         )
         for name in names
@@ -177,7 +187,7 @@ def _line(records: Sequence[Mapping[str, Any]], key: str, name: str) -> Line:
     return Line(name, tuple(x for x, _ in chosen), tuple(y for _, y in chosen))
 
 
-def _words(key: str, prefix: str) -> str:
+def _words(key: str, prefix: str = "") -> str:
     return key.removeprefix(prefix).replace("_", " ")
 
 

@@ -67,7 +67,7 @@ def figure(picture: Picture) -> str:
     tag, ratio = image(picture.png, picture.alt)
     wide = " wide" if ratio >= WIDE else ""
     words = f"<b>{escape(picture.title)}</b> {escape(picture.caption)}"
-    return f'<figure class="picture{wide}"><figcaption>{words}</figcaption>{tag}</figure>'
+    return f'<figure class="picture{wide}">{tag}<figcaption>{words}</figcaption></figure>'
 
 
 def player(frames: Iterable[Frame]) -> str:

@@ -5,20 +5,26 @@ Everything that came from a user is escaped in `markup.py`. `comparison_page.py`
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
 from gansmith.evaluation.charts import line_chart
 from gansmith.evaluation.exhibit import Exhibit
 from gansmith.evaluation.markup import command, document, escape, figure, pairs, player, section
-from gansmith.evaluation.wording import BETTER, duration, numeral, range_text, spread_of
+from gansmith.evaluation.wording import duration, numeral, range_text, spread_of
 from gansmith.report import Report, Score
 from gansmith.sizes import size_text
 
 ARROWS = {"lower": "↓", "higher": "↑", "none": "–"}
+MOST_PARTS = 6
+"""Of a list among a score's details that are shown."""
+SHARED = 3
+"""Scores that give the same warning from which it is said once for all."""
 FLAGGED = "flagged"
-"""What the verdict of a score begins with where something is wrong."""
+VERDICTS = {FLAGGED: "bad", "passes": "good"}
+"""How the verdict of a score is shown, by the word before its colon; any other is neither."""
 
 
 def report_page(report: Report, exhibit: Exhibit) -> str:
@@ -57,7 +63,6 @@ def _headline(report: Report) -> str:
         ("Images seen in training", _count(subject.images_seen)),
         ("Training time", None if subject.training_seconds is None else duration(subject.training_seconds)),
         ("Seed of training", subject.training_seed),
-        ("gansmith", report.gansmith),
     ))  # fmt: skip
     flags = [score for score in report.scores if score.verdict and score.verdict.startswith(FLAGGED)]
     banner = "".join(f'<p class="banner"><b>{escape(score.title)}</b> {escape(score.verdict)}</p>' for score in flags)
@@ -79,16 +84,24 @@ def _how_to_read(report: Report) -> str:
 
 
 def score_table(scores: Sequence[Score]) -> str:
-    """Return the table of scores; protocol, verdict and warnings below each."""
-    rows = "".join(_score_rows(score) for score in scores)
+    """Return the table of scores; protocol, verdict and warnings below each. What many warn of is said once, above."""
+    counts = Counter(warning for score in scores for warning in score.warnings)
+    shared = {warning for warning, count in counts.items() if count >= SHARED}
+    said = "".join(
+        f'<p class="warning">{count} of {len(scores)} scores: {escape(warning)}</p>'
+        for warning, count in counts.items()
+        if warning in shared
+    )
+    rows = "".join(_score_rows(score, shared) for score in scores)
     return (
+        f"{said}"
         '<table class="scores"><thead><tr><th scope="col">Score</th><th scope="col" class="number">Value</th>'
         '<th scope="col" class="number">95 % interval</th><th scope="col" class="number">Real images get</th>'
         f'<th scope="col">Better</th></tr></thead>{rows}</table>'
     )
 
 
-def _score_rows(score: Score) -> str:
+def _score_rows(score: Score, shared: Collection[str]) -> str:
     head = f'<th scope="row">{escape(score.title)} <code>{escape(score.name)}</code></th>'
     if score.value is None:
         cells = f'<td colspan="4" class="reason">no value: {escape(score.reason or "no reason was given")}</td>'
@@ -104,27 +117,30 @@ def _score_rows(score: Score) -> str:
             f'<td class="better" data-label="Better"><span aria-hidden="true">{ARROWS[score.better]}</span> '
             f"{_better(score)}</td>"
         )
-    return f'<tbody><tr>{head}{cells}</tr><tr class="notes"><td colspan="5">{_notes(score)}</td></tr></tbody>'
+    return f'<tbody><tr>{head}{cells}</tr><tr class="notes"><td colspan="5">{_notes(score, shared)}</td></tr></tbody>'
 
 
 def _better(score: Score) -> str:
     return "neither" if score.better == "none" else score.better
 
 
-def _notes(score: Score) -> str:
+def _notes(score: Score, shared: Collection[str]) -> str:
     verdict = ""
     if score.verdict:
-        kind = "bad" if score.verdict.startswith(FLAGGED) else "good"
+        kind = VERDICTS.get(score.verdict.split(":")[0], "")
         verdict = f'<p class="verdict {kind}">{escape(score.verdict)}</p>'
-    warnings = "".join(f'<p class="warning">{escape(warning)}</p>' for warning in score.warnings)
+    warnings = "".join(
+        f'<p class="warning">{escape(warning)}</p>' for warning in score.warnings if warning not in shared
+    )
     facts = pairs((
-        ("Protocol", score.protocol),
         ("Interval", score.interval and score.interval.method),
-        ("Direction", BETTER[score.better]),
         *((name.replace("_", " "), _detail(value)) for name, value in score.details.items()),
-        ("Computed in", f"{score.seconds:.1f} s"),
+        ("Computed in", None if score.value is None else f"{score.seconds:.1f} s"),
     ))  # fmt: skip
-    return f"{verdict}{warnings}<details><summary>{escape(score.protocol)}</summary>{facts}</details>"
+    protocol = escape(score.protocol)
+    if facts:
+        return f"{verdict}{warnings}<details><summary>{protocol}</summary>{facts}</details>"
+    return f'{verdict}{warnings}<p class="protocol">{protocol}</p>'
 
 
 def _detail(value: Any) -> str:
@@ -133,9 +149,11 @@ def _detail(value: Any) -> str:
     if isinstance(value, int | float):
         return numeral(value)
     if isinstance(value, Mapping):
-        return ", ".join(f"{name} {_detail(part)}" for name, part in value.items())
+        return ", ".join(f"{str(name).replace('_', ' ')} {_detail(part)}" for name, part in value.items())
     if isinstance(value, list | tuple):
-        return ", ".join(map(_detail, value))
+        more = f"; {len(value) - MOST_PARTS} more in report.json" if len(value) > MOST_PARTS else ""
+        nested = any(isinstance(part, Mapping) for part in value)
+        return ("; " if nested else ", ").join(map(_detail, value[:MOST_PARTS])) + more
     return str(value)
 
 
@@ -168,7 +186,7 @@ def _protocol(report: Report) -> str:
         )),
         ("Environment", (
             *((name.replace("_", " "), _detail(value)) for name, value in report.environment.items()),
-            ("measured in", duration(report.seconds)),
+            ("gansmith", report.gansmith), ("measured in", duration(report.seconds)),
         )),
     )  # fmt: skip
     return (

@@ -22,7 +22,7 @@ def numeral(value: float, spread: float | None = None) -> str:
     if not math.isfinite(value):
         return str(value)
     size = spread or abs(value)
-    if value == 0 or (not spread and value == round(value)):
+    if not spread and value == round(value):
         decimals = 0
     else:
         decimals = min(max((1 if spread else 3) - math.floor(math.log10(size)), 0), MOST_DECIMALS)
@@ -58,6 +58,8 @@ def listed(names: Sequence[str], word: str = "and") -> str:
     return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} {word} {names[-1]}"
 
 
-def p_text(p: float) -> str:
-    """Return "p 0.003" or "p < 0.001"."""
-    return "p < 0.001" if p < 0.001 else f"p {p:.1g}" if p < 0.01 else f"p {p:.2f}"
+def p_text(p: float, sign: str = "") -> str:
+    """Return "p 0.003", "p < 0.001" or "p 1"; with a sign "p ≤ 0.003"."""
+    if p < 0.001 or p > 0.995:
+        return "p < 0.001" if p < 0.001 else "p 1"
+    return f"p{sign and f' {sign}'} {p:.3f}" if p < 0.1 else f"p{sign and f' {sign}'} {p:.2f}"
