@@ -55,7 +55,7 @@ class EvaluateCommand(Command):
     weights: Annotated[Path | None, tyro.conf.arg(metavar="PATH", help_behavior_hint="")] = None
     """Of the extractor, where they are not in their usual place."""
     fit: Annotated[str | None, tyro.conf.arg(metavar="HOW", help_behavior_hint="")] = None
-    """How real images of another shape become the size of the samples: crop, pad, stretch; by default as the run did."""
+    """How real images of another shape become the samples' size: crop, pad, stretch; by default as the run did."""
     allow_bad: bool = False
     """Go on where more than 5 % of the real images cannot be read."""
     out: Annotated[Path | None, tyro.conf.arg(metavar="FOLDER", help_behavior_hint="")] = None

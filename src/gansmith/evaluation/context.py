@@ -1,4 +1,4 @@
-"""What the scores of one evaluation share: features, groups and statistics, each computed once, when first asked for."""
+"""What the scores of one evaluation share: features, groups, statistics; each computed once, when first asked for."""
 
 from __future__ import annotations
 
@@ -205,7 +205,7 @@ class Context:
         return found
 
     def kept(self, what: str, compute: Callable[[], Any]) -> Any:
-        """Return what `compute` gives for held-out real images in place of samples, from the cache where it is there."""
+        """Return what `compute` gives for held-out real images in place of samples; kept in the cache."""
         assert self.held_out_data is not None
         facts = self.extractor.facts
         key = (what, self.real.facts.fingerprint, self.held_out_data.fingerprint, self.num_samples, facts.checksum)
@@ -213,7 +213,7 @@ class Context:
 
 
 def kept(key: tuple[str | int, ...], compute: Callable[[], Any]) -> Any:
-    """Return the plain values that `compute` gives, from the cache where they are there; one that is full is no error."""
+    """Return the plain values that `compute` gives, kept in the cache; where that cannot be written, it is said."""
     name = hashlib.sha256(repr((VERSION, *key)).encode()).hexdigest()[:24]
     path = cache_folder() / "statistics" / f"{name}.json"
     try:

@@ -14,15 +14,16 @@ def memorisation_score(context: Context) -> list[Score]:
     train = context.real.train
     protocol = (
         f"{context.num_samples:,} samples, each against all {len(train):,} training images, in pixels (sides over 32 "
-        f"averaged down); a near-copy is under {NEAR_COPY:g} times as far from its nearest as from its {NUM_NEIGHBOURS}th "
-        "nearest"
+        f"averaged down); a near-copy is under {NEAR_COPY:g} times as far from its nearest as from its "
+        f"{NUM_NEIGHBOURS}th nearest"
     )
     if reason := memorisation_obstacle(len(train)):
         return [Score(name=NAME, title=TITLE, value=None, protocol=protocol, reason=reason)]
     found = memorisation(context.nearness, context.usual_nearness)
     others = "training images, each against all others" if found.is_stand_in else "held-out real images"
     low, high = found.interval
-    shares = f"{found.share:.2%} of samples are near-copies ({low:.2%} to {high:.2%}), {found.held_out_share:.2%} of {others}"
+    own = f"{found.share:.2%} of samples are near-copies ({low:.2%} to {high:.2%})"
+    shares = f"{own}, {found.held_out_share:.2%} of {others}"
     warnings = [] if not found.is_stand_in else [
         f"{context.real.facts.name} has no test split: training images stand in for held-out ones"
     ]  # fmt: skip

@@ -105,9 +105,9 @@ def worth_to_a_classifier(context: Context) -> list[Score]:
         Score(
             name="worth", title=title, value=found.gain.mean, better="higher", verdict=found.verdict,
             interval=Interval(low=low, high=high, method=f"Student's t over {len(found.seeds)} seeds"),
-            protocol=f"accuracy on {found.num_held_out:,} held-out images, trained on {found.num_real:,} real images and "
-                     f"{found.num_fake:,} samples less trained on real alone; {found.num_steps:,} steps each; labels of "
-                     f"samples {how}",
+            protocol=f"accuracy on {found.num_held_out:,} held-out images, trained on {found.num_real:,} real images "
+                     f"and {found.num_fake:,} samples less trained on real alone; {found.num_steps:,} steps each; "
+                     f"labels of samples {how}",
             details={"real": list(found.real.values), "fake": list(found.fake.values), "both": list(found.both.values)},
         )
     ]  # fmt: skip

@@ -10,7 +10,6 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from gansmith.evaluation import requested
 from gansmith.evaluation.classes import class_coverage, reverse_kl
 from gansmith.evaluation.context import Context
 from gansmith.evaluation.frechet import (
@@ -26,6 +25,15 @@ from gansmith.evaluation.kernel import kernel_distance, kernel_estimate
 from gansmith.evaluation.memories import memorisation_score
 from gansmith.evaluation.moments import moments_of, total
 from gansmith.evaluation.neighbours import neighbourhood_obstacle
+from gansmith.evaluation.requested import (
+    adversarial,
+    adversarial_seconds,
+    inception,
+    intra_class,
+    stacked,
+    worth_seconds,
+    worth_to_a_classifier,
+)
 from gansmith.evaluation.results import (
     counts_text,
     fd_names,
@@ -92,7 +100,7 @@ NEIGHBOURHOODS = {
 
 
 def neighbourhood(name: str) -> Callable[[Context], list[Score]]:
-    """Return the function of precision or recall (Kynkäänniemi et al. 2019), density or coverage (Naeem et al. 2020)."""
+    """Return the function of precision, recall (Kynkäänniemi et al. 2019), density or coverage (Naeem et al. 2020)."""
     title, k, meaning = NEIGHBOURHOODS[name]
 
     def measure(context: Context) -> list[Score]:
@@ -168,9 +176,9 @@ SCORES: dict[str, Measure] = {
     "coverage": Measure(neighbourhood("coverage"), "recall that outliers cannot fool"),
     "classes": Measure(classes, "is every class made, as often as it is in the data?"),
     "memorisation": Measure(memorisation_score, "are samples copies of training images?"),
-    "is": Measure(requested.inception, "sure of each sample, and many classes?"),
-    "intra-fd": Measure(requested.intra_class, "distance within each class"),
-    "adversarial": Measure(requested.adversarial, "can a fresh discriminator tell?", requested.adversarial_seconds),
-    "worth": Measure(requested.worth_to_a_classifier, "do samples help a classifier?", requested.worth_seconds),
-    "modes": Measure(requested.stacked, "how many of the 1,000 modes of Stacked-MNIST?"),
+    "is": Measure(inception, "sure of each sample, and many classes?"),
+    "intra-fd": Measure(intra_class, "distance within each class"),
+    "adversarial": Measure(adversarial, "can a fresh discriminator tell?", adversarial_seconds),
+    "worth": Measure(worth_to_a_classifier, "do samples help a classifier?", worth_seconds),
+    "modes": Measure(stacked, "how many of the 1,000 modes of Stacked-MNIST?"),
 }
