@@ -291,21 +291,21 @@ def share_held(estimates: list[Estimate]) -> float:
 
 def copies(setting: Setting) -> list[Row]:
     """Bar 6: training images are flagged, held-out images are not."""
-    train, held_out = (images_of(setting.data, split) for split in ("train", "test"))
-    train = train[:6000] if setting.quick else train
+    step = 5 if setting.quick else 1  # the images are in the order of their classes
+    train, held_out = (images_of(setting.data, split)[::step] for split in ("train", "test"))
     started = time.perf_counter()
-    half = len(held_out) // 2 if not setting.quick else 1000
-    expected = nearest_training(held_out[:half], train)
+    expected = nearest_training(held_out[::2], train)
     chosen = torch.randperm(len(train), generator=torch.Generator().manual_seed(0))[:NUM_COPIES]
     rows = []
     for name, images, flagged in (
         (f"{NUM_COPIES:,} training images", train[chosen], 1),
-        (f"{half:,} other held-out images", held_out[half : 2 * half], 0),
+        (f"{len(held_out[1::2]):,} other held-out images", held_out[1::2], 0),
     ):
         found = memorisation(nearest_training(images, train), expected)
         note = f"1 = flagged; {100 * found.share:.2f} % near-copies, held out {100 * found.held_out_share:.2f} %"
         rows.append(Row(6, name, float(found.flagged), flagged, flagged, note))
-    print(f"    memorisation of {len(train):,} images took {time.perf_counter() - started:.1f} s")
+    note = f"seconds, nearest of {len(train):,} for all of these"
+    rows.append(Row(6, "memorisation", time.perf_counter() - started, 0, 20, note, is_judged=False))
     return rows
 
 

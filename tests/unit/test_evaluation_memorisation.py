@@ -105,12 +105,12 @@ class TestNearness:
 @pytest.mark.slow
 def test_mnist_copies_are_flagged_and_held_out_images_are_not(real_data):
     train, test = (
-        torch.from_numpy(open_data(real_data / "mnist.zip", (28, 28), 1, split).images[:5000].copy())
+        torch.from_numpy(open_data(real_data / "mnist.zip", (28, 28), 1, split).images[::10].copy())
         for split in ("train", "test")
     )
-    held_out = nearest_training(test[:1000], train)
+    held_out = nearest_training(test[::2], train)
     assert held_out.share < 0.005
-    assert not memorisation(nearest_training(test[1000:2000], train), held_out).flagged
+    assert not memorisation(nearest_training(test[1::2], train), held_out).flagged
     for share in (0.0, 0.02, 0.05):
         copies = memorisation(nearest_training(noisy(train[:500], share), train), held_out)
         assert copies.flagged

@@ -105,7 +105,11 @@ def nearest_other_training(train: Tensor, seed: int = 0) -> Nearness:
 
 
 def memorisation(fake: Nearness, held_out: Nearness) -> Memorisation:
-    """Return the verdict on fakes, compared with real images that no generator trained on."""
+    """Return the verdict on fakes, compared with real images that no generator trained on.
+
+    Not to be trusted where the kinds of images differ: an image of a kind that fewer than 50 training images are of is
+    relatively near to those, so fakes of mostly a rare kind can look like copies. Look at the pairs.
+    """
     order = fake.relative.sort(stable=True).indices[:NUM_PAIRS].tolist()
     pairs = [Pair(at, int(fake.indices[at]), float(fake.distances[at]), float(fake.relative[at])) for at in order]
     middle, held_out_middle = float(fake.distances.quantile(0.5)), float(held_out.distances.quantile(0.5))

@@ -132,9 +132,9 @@ def neighbourhood_estimates(
     Precision: the share of fakes inside a ball of reals; recall: of reals inside a ball of fakes; density: how many
     balls of reals hold a fake, on average, over k; coverage: the share of reals' balls that hold a fake.
 
-    The intervals are too wide, never too narrow: nearest neighbours are no smooth function of the samples, and a jackknife
-    counts what two or three samples do together twice or thrice (Efron & Stein 1981). In simulations they are 1.3 to 1.8
-    times as wide as needed and hold the expectation in 99 to 100 % of trials.
+    The intervals are too wide: nearest neighbours are no smooth function of the samples, and a jackknife counts what
+    two or three samples do together twice or thrice (Efron & Stein 1981). In simulations they were 1.3 to 1.8 times as
+    wide as needed and held the expectation in 99 to 100 % of trials.
     """
     centre = real.double().mean(0)
     reals, fakes = _Side.of(real, real_groups, centre), _Side.of(fake, fake_groups, centre)
