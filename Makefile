@@ -61,6 +61,7 @@ install: .venv/installed-dev
 .venv/installed-dev: .venv/python pyproject.toml constraints.txt
 	@echo "installing gansmith with its test tools into .venv"
 	$(PIP) -e ".[dev]"
+	$(PIP) --no-deps torch-fidelity
 	@touch $@ .venv/installed
 
 clean:

@@ -20,7 +20,9 @@ from gansmith.training.classify import open_labelled
 COUNT, NOISE = 2000, 4.0
 MNIST = Path(os.environ.get("GANSMITH_DATA", "../shared/data")) / "mnist.zip"
 
-parser = argparse.ArgumentParser(description="Write copies of training images, as a generator that has memorised would.")
+parser = argparse.ArgumentParser(
+    description="Write copies of training images, as a generator that has memorised would."
+)
 parser.add_argument("folder", type=Path)
 parser.add_argument("--data", default=str(MNIST) if MNIST.exists() else "digits")
 parser.add_argument("--count", type=int, default=COUNT)
@@ -28,8 +30,7 @@ arguments = parser.parse_args()
 
 train = open_labelled(arguments.data).train
 random = np.random.default_rng(0)
-rows = random.choice(len(train), arguments.count, replace=arguments.count > len(train))
-pixels = train.batch(np.sort(rows)).images.numpy().astype(np.float64)
+pixels = train.batch(random.integers(0, len(train), arguments.count)).images.numpy().astype(np.float64)
 pixels[::2] += random.normal(0, NOISE, pixels[::2].shape)
 copies = torch.from_numpy(pixels.round().clip(0, 255).astype(np.uint8))
 

@@ -16,6 +16,7 @@ SHORT = {
     "python_data.py": ["--images", "640"],
     "own_recipe.py": ["--images", "640"],
     "odd_photos.py": ["photos"],
+    "memoriser.py": ["copies", "--data", "digits", "--count", "50"],
 }
 MADE = {
     "five_lines.py": ["digits.png"],
@@ -29,6 +30,7 @@ MADE = {
         "photos/IMG_0001.jpg",
         "photos/smile 😀.jpg",
     ],
+    "memoriser.py": ["copies/000000.png", "copies/000049.png"],
 }
 
 

@@ -31,20 +31,21 @@ def restore(state: TrainState, checkpoint: Checkpoint) -> None:
 
 
 @torch.no_grad()
-def copy_tensors(into: Mapping[str, Tensor], found: Mapping[str, Tensor], path: Path) -> None:
+def copy_tensors(into: Mapping[str, Tensor], found: Mapping[str, Tensor], path: Path, of: str = "the recipe") -> None:
     """Copy tensors by name into existing ones; raises as `check_tensors`, before anything is copied."""
-    check_tensors(into, found, path)
+    check_tensors(into, found, path, of)
     for name, tensor in into.items():
         tensor.copy_(found[name])
 
 
-def check_tensors(into: Mapping[str, Tensor], found: Mapping[str, Tensor], path: Path) -> None:
+def check_tensors(into: Mapping[str, Tensor], found: Mapping[str, Tensor], path: Path, of: str = "the recipe") -> None:
     """Check that tensors fit others by name and shape.
 
     Args:
         into: what they are for; on the device "meta" it takes no memory.
         found: what there is.
         path: of the file, for the message.
+        of: what `into` belongs to, for the message.
 
     Raises:
         CheckpointError: the names or shapes are not the same; up to five of them are named, with `path`.
@@ -58,7 +59,7 @@ def check_tensors(into: Mapping[str, Tensor], found: Mapping[str, Tensor], path:
     ]
     if problems:
         more = f" and {len(problems) - 5} more" if len(problems) > 5 else ""
-        raise CheckpointError(f"{path}: does not fit the recipe: {'; '.join(sorted(problems)[:5])}{more}")
+        raise CheckpointError(f"{path}: does not fit {of}: {'; '.join(sorted(problems)[:5])}{more}")
 
 
 def _restore_optimizers(state: TrainState, found: Mapping[str, Tensor], expected: int, path: Path) -> None:

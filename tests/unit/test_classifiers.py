@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from contextlib import nullcontext
 from pathlib import Path
 
 import numpy as np
@@ -87,6 +88,17 @@ class TestTraining:
         states = [network.state_dict() for network in found]
         assert all(torch.equal(states[0][key], states[1][key]) for key in states[0])
         assert not torch.equal(states[0]["last.weight"], states[2]["last.weight"])
+
+    def test_without_shifts_images_are_left_alone_and_precision_is_the_one_asked_for(self, monkeypatch):
+        seen = []
+        monkeypatch.setattr("gansmith.training.classify.shifted", lambda images: seen.append("shift") or images)
+        monkeypatch.setattr(
+            "gansmith.runtime.autocast", lambda device, precision: seen.append(precision) or nullcontext()
+        )
+        train_classifier(make_data(), make_data(20), num_steps=1, shifts=False, precision="float32")
+        assert seen == ["float32"]
+        train_classifier(make_data(), make_data(20), num_steps=1, precision="bfloat16")
+        assert seen == ["float32", "shift", "bfloat16"]
 
     def test_caller_s_random_state_is_left_alone(self):
         torch.manual_seed(5)

@@ -119,13 +119,13 @@ def default_folder(subject: Path, found: Evaluation) -> Path:
 
 def show(report: Report, display: Display) -> None:
     """Print a table of the scores, then what each needs to be said."""
-    rows = [(score.title, number(score.value), interval_text(score), number(score.held_out), ARROWS[score.better])
+    rows = [(score.name, number(score.value), interval_text(score), number(score.held_out), ARROWS[score.better])
             for score in report.scores]  # fmt: skip
     display.table(("score", "value", "95 % interval", "held-out reals", "better"), rows)
     for score in report.scores:
         for text in (score.reason, score.verdict, *score.warnings):
             if text:
-                display.say(f"  {score.title}: {text}")
+                display.say(f"  {score.name}: {text}")
     display.say(f"measured in {report.seconds:.0f} s; again: {report.command}")
 
 

@@ -12,15 +12,17 @@ import numpy as np
 from torch import Tensor
 
 from gansmith import runtime
-from gansmith.classifiers import wilson_interval
 from gansmith.data import DataSet
 from gansmith.errors import DataError
+from gansmith.evaluation.intervals import wilson_interval
 from gansmith.evaluation.trials import Share, as_pixels, labelled, part_of, seconds_a_step
 from gansmith.images import Pixels
+from gansmith.settings import Precision
 from gansmith.training.classify import train_classifier
 
 NUM_STEPS = 1000
 """Of training, each on 128 images: fixed beforehand, so that the test part has no say in when to stop."""
+PRECISION: Precision = "float32"
 FEWEST_IMAGES = 20
 CLASS_NAMES = ("real", "fake")
 
@@ -57,10 +59,10 @@ class Detection:
     def verdict(self) -> str:
         """One sentence."""
         low, high = self.interval
-        found = f"{self.accuracy:.1%} ({low:.1%} to {high:.1%}) of images told right"
+        found = f"{_percent(self.accuracy)} ({_percent(low)} to {_percent(high)}) of images read right"
         if low > 0.5:
-            return f"told apart: {found}, 50 % would be guessing"
-        return f"not told apart by this discriminator: {found}, which is guessing"
+            return f"told apart: {found}; guessing is 50 %"
+        return f"not told apart by this discriminator: {found}; guessing is 50 %"
 
 
 def detect(
@@ -70,8 +72,9 @@ def detect(
     """Train a fresh discriminator on one half of the images and return how well it tells the other half.
 
     As many images of each kind as there are of the rarer one, drawn at random; each kind is divided into two halves at
-    random. The discriminator is the small classifier with two classes; its state after the last step is judged. Shifts
-    by up to two pixels are the same for both kinds. The same images, seed and threads give the same result.
+    random. The discriminator is the small classifier with two classes; its state after the last step is judged. It is
+    trained in float32 and on images as they are: bfloat16 rounds faint traces away, and with random shifts things that
+    are a pixel beside their place go unseen. The same images, seed and threads give the same result.
 
     Args:
         real: (N, C, H, W) uint8, images that the generator was not trained on, each once.
@@ -88,17 +91,18 @@ def detect(
     begun = time.perf_counter()
     train, test = _halves(as_pixels(real, "real images"), as_pixels(fake, "samples"), seed)
     discriminator = train_classifier(
-        train, test, num_steps, seed, device=device, on_progress=part_of(on_progress, 0, 1)
+        train, test, num_steps, seed, shifts=False, precision=PRECISION, device=device,
+        on_progress=part_of(on_progress, 0, 1),
     )  # fmt: skip
     num_right = round(discriminator.accuracy * len(test))
     return Detection(num_right, len(test), len(train), num_steps, time.perf_counter() - begun)
 
 
 def estimate_seconds(real: Pixels | Tensor, device: str = "cpu", *, num_steps: int = NUM_STEPS) -> float:
-    """Return about how long `detect` takes here for such images (N, C, H, W) uint8, from a few steps. Raises as that."""
+    """Return about how many seconds `detect` takes here for such images (N, C, H, W) uint8; tried. Raises as that."""
     pixels = as_pixels(real, "real images")
     few = labelled(pixels[:128], np.arange(len(pixels[:128])) % 2, CLASS_NAMES, "real images")
-    return seconds_a_step(few, device) * num_steps
+    return seconds_a_step(few, device, PRECISION) * num_steps
 
 
 def _halves(real: Pixels, fake: Pixels, seed: int) -> tuple[DataSet, DataSet]:
@@ -118,3 +122,7 @@ def _halves(real: Pixels, fake: Pixels, seed: int) -> tuple[DataSet, DataSet]:
         images = np.concatenate([kind[rows[place]] for kind, rows in zip((real, fake), chosen, strict=True)])
         parts.append(labelled(images, labels, CLASS_NAMES, f"{name} half"))
     return parts[0], parts[1]
+
+
+def _percent(share: float) -> str:
+    return f"{100 * share:.1f} %"

@@ -207,7 +207,7 @@ def _say_what(context: Context, display: Display) -> None:
     seen = "" if facts.images_seen is None else f" at {facts.images_seen:,} images seen, seed {facts.seed}"
     display.say(f"{facts.name}: {facts.num_samples:,} {'samples' if facts.kind == 'generator' else 'images'}{seen}")
     display.say(f"against {real.num_images:,} images of {real.name} ({real.split}, fingerprint {real.fingerprint})")
-    note = f": {extractor.note}" if extractor.note else ""
+    note = f": {extractor.note}" if extractor.note and extractor.name != "classifier" else ""  # which has said so
     display.say(f"features: {extractor.name} ({extractor.checksum}), {extractor.dim} numbers an image{note}")
 
 

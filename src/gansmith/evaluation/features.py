@@ -17,7 +17,6 @@ from typing import Protocol
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
 from gansmith import runtime
@@ -31,8 +30,10 @@ from gansmith.images import Pixels
 log = logging.getLogger("gansmith")
 VERSION = 1
 """Part of every key: raise it when reading changes what comes out."""
-IMAGES_AT_ONCE = 1024
+IMAGES_AT_ONCE, BYTES_AT_ONCE = 1024, 2**25
 PARTIAL = ".writing-"
+DAMAGE = (OSError, ValueError, LookupError, EOFError, zipfile.BadZipFile, NotImplementedError, RuntimeError)
+"""What a zip says whose bytes were changed: also that it is encrypted, or of another method."""
 
 
 class Images(Protocol):
@@ -85,12 +86,12 @@ def features_of(
         UsageError: what the user's own module returned are no features.
     """
     rows = np.arange(len(images), dtype=np.int64) if indices is None else indices
+    at_once = min(IMAGES_AT_ONCE, max(1, BYTES_AT_ONCE // _read(images, rows[:1]).numel()))
     values: Tensor | None = None
     probabilities: Tensor | None = None
-    for start in range(0, len(rows), IMAGES_AT_ONCE):
-        part = rows[start : start + IMAGES_AT_ONCE]
-        chunk = torch.from_numpy(images[part]) if isinstance(images, np.ndarray) else images.batch(part).images
-        features, classes = extractor.read(chunk)
+    for start in range(0, len(rows), at_once):
+        part = rows[start : start + at_once]
+        features, classes = extractor.read(_read(images, part))
         if values is None:
             values = torch.empty(len(rows), features.shape[1])
             probabilities = None if classes is None else torch.empty(len(rows), classes.shape[1])
@@ -101,6 +102,10 @@ def features_of(
             on_progress(start + len(part), len(rows))
     assert values is not None
     return Features(values, probabilities)
+
+
+def _read(images: Images | Pixels, rows: Indices) -> Tensor:
+    return torch.from_numpy(images[rows]) if isinstance(images, np.ndarray) else images.batch(rows).images
 
 
 def chosen_rows(num_images: int, count: int | None, seed: int = 0) -> Indices:
@@ -156,13 +161,12 @@ def _key(data: Images, count: int, extractor: Extractor) -> str:
 
 def _save(features: Features, path: Path) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
-    arrays: dict[str, NDArray[np.float32]] = {"values": features.values.numpy()}
-    if features.probabilities is not None:
-        arrays["probabilities"] = features.probabilities.numpy()
+    # No probabilities are an array of no classes: one that is missing is then always damage.
+    classes = torch.empty(len(features), 0) if features.probabilities is None else features.probabilities
     descriptor, partial = tempfile.mkstemp(prefix=PARTIAL, suffix=".npz", dir=path.parent)
     try:
         with os.fdopen(descriptor, "wb") as file:
-            np.savez(file, **arrays)  # type: ignore[arg-type]
+            np.savez(file, values=features.values.numpy(), probabilities=classes.numpy())
         os.replace(partial, path)
     except BaseException:
         Path(partial).unlink(missing_ok=True)
@@ -172,12 +176,10 @@ def _save(features: Features, path: Path) -> None:
 def _load(path: Path, count: int, dim: int) -> Features | None:
     """Return what a file holds, or None if it is not whole; a zip has a checksum for each array, read with it."""
     try:
-        with np.load(path) as arrays:
-            values = arrays["values"]
-            probabilities = arrays.get("probabilities")
-    except (OSError, ValueError, LookupError, EOFError, zipfile.BadZipFile):
+        with path.open("rb") as file, np.load(file) as arrays:
+            values, probabilities = arrays["values"], arrays["probabilities"]
+    except DAMAGE:
         return None
-    is_whole = values.shape == (count, dim) and (probabilities is None or len(probabilities) == count)
-    if not is_whole:
+    if values.shape != (count, dim) or len(probabilities) != count:
         return None
-    return Features(torch.from_numpy(values), None if probabilities is None else torch.from_numpy(probabilities))
+    return Features(torch.from_numpy(values), torch.from_numpy(probabilities) if probabilities.size else None)

@@ -52,8 +52,8 @@ class _PairSums:
     def without(self, group: int) -> _PairSums:
         """Return the sums without one group."""
         keep = torch.arange(len(self.num_real)) != group
-        pairs = (sums[keep][:, keep] for sums in (self.real, self.fake, self.cross))
-        return _PairSums(*pairs, self.num_real[keep], self.num_fake[keep])
+        real, fake, cross = (sums[keep][:, keep] for sums in (self.real, self.fake, self.cross))
+        return _PairSums(real, fake, cross, self.num_real[keep], self.num_fake[keep])
 
     def distance(self) -> float:
         """Return the mean within reals, plus that within fakes, less twice that between."""
@@ -78,7 +78,7 @@ def _sums_between(parts: list[Tensor], others: list[Tensor]) -> Tensor:
 
 def _kernel_sum(rows: Tensor, columns: Tensor) -> float:
     """Return the kernel's sum over all pairs: products in float32, sums over stretches of a row added in float64."""
-    result, one = 0.0, torch.ones(1)
+    result, one = 0.0, rows.new_ones(1)
     for some in torch.split(rows, max(1, PAIRS_AT_ONCE // max(1, len(columns)))):
         values = torch.addmm(one, some, columns.T, alpha=1 / rows.shape[1])
         result += float(values.pow_(3).sum(1).sum(dtype=torch.float64))

@@ -15,8 +15,13 @@ from gansmith.evaluation.neighbours import nearest_others
 
 LONGEST_SIDE = 32
 NUM_NEIGHBOURS = 50
-NEAR_COPY = 0.5
-"""Of the relative distance: below it an image is a near-copy."""
+NEAR_COPY = 0.4
+"""Of the relative distance: below it an image is a near-copy.
+
+Of MNIST's 10,000 held-out images 2 are below, none of them identical to a training image; of training images with noise
+of 5 % of the range 97 %, saved as JPEG of quality 50 all. Of CIFAR-10's held-out images 1 %, which is known to have
+near-duplicates in its training set; that is why a verdict compares with held-out images.
+"""
 NUM_STAND_INS = 10_000
 NUM_PAIRS = 16
 
@@ -118,8 +123,8 @@ def memorisation(fake: Nearness, held_out: Nearness) -> Memorisation:
 
 def memorisation_obstacle(num_train: int) -> str | None:
     """Return why copies of so many training images cannot be told, or None."""
-    if num_train <= NUM_NEIGHBOURS:
-        return f"{num_train} training images; {NUM_NEIGHBOURS + 1} are needed to know how near is too near"
+    if num_train <= NUM_NEIGHBOURS + 1:
+        return f"{num_train} training images; {NUM_NEIGHBOURS + 2} are needed to know how near is too near"
     return None
 
 

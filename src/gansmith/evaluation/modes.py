@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
+from statistics import fmean
 from typing import Protocol
 
 import numpy as np
@@ -14,7 +16,7 @@ from gansmith.errors import DataError
 from gansmith.evaluation.classes import reverse_kl
 from gansmith.evaluation.frechet import frechet_estimate, frechet_obstacle
 from gansmith.evaluation.intervals import Estimate, groups_of
-from gansmith.evaluation.moments import Moments, grouped_moments, total
+from gansmith.evaluation.moments import Moments, features_obstacle, grouped_moments
 
 NUM_STACKED = 3
 MISREAD = 0.1
@@ -60,9 +62,9 @@ def stacked_modes(
 ) -> Modes:  # fmt: skip
     """Return how many modes stacked samples have (Metz et al. 2017; Lin et al. 2018, PacGAN: 26,000 samples).
 
-    Each channel is read by a classifier of single images. In papers a mode counts from its first sample on (`num_read`);
-    a classifier that misreads one image in 200 then finds a hundred modes in a generator of ten. `num_modes` leaves
-    out a mode that has less than a tenth of the samples of a mode that differs in one class, or a hundredth in two.
+    Each channel is read by a classifier of single images. In papers a mode counts from its first sample on: that is
+    `num_read`, in which misreading alone makes many modes out of few. `num_modes` leaves out a mode that has less than
+    a tenth of the samples of a mode that differs in one class, or a hundredth of one that differs in two.
 
     Args:
         images: (N, 3, H, W) uint8, N >= 1.
@@ -84,7 +86,7 @@ def stacked_modes(
     is_mode = (counts > 0) & (counts >= explained.flatten())
     return Modes(
         int(is_mode.sum()), int((counts > 0).sum()), of, len(images),
-        reverse_kl(counts.numpy(), np.ones(of, np.int64) if real_counts is None else real_counts), counts.numpy(),
+        reverse_kl(counts.tolist(), [1] * of if real_counts is None else real_counts.tolist()), counts.numpy(),
     )  # fmt: skip
 
 
@@ -123,18 +125,19 @@ def intra_class_distance(
     reasons = []
     for number in range(num_classes):
         real, fake = (
-            _grouped(features[torch.from_numpy(labels == number)])
+            features[torch.from_numpy(labels == number)]
             for features, labels in ((real_features, real_labels), (fake_features, fake_labels))
         )
-        obstacle = frechet_obstacle(total(real), total(fake))
+        obstacle = frechet_obstacle(len(real), len(fake), real.shape[1])
+        obstacle = obstacle or features_obstacle(real) or features_obstacle(fake)
         reasons += [f"class {number}: {obstacle}"] if obstacle else []
-        by_class.append(None if obstacle else frechet_estimate(real, fake))
+        by_class.append(None if obstacle else frechet_estimate(_grouped(real), _grouped(fake)))
     values = tuple(None if one is None else one.value for one in by_class)
     if reasons:
         return IntraClass(None, values, "; ".join(reasons))
     found = [one for one in by_class if one is not None]
-    replicates = np.mean([one.replicates for one in found], axis=0)
-    return IntraClass(Estimate(float(np.mean([one.value for one in found])), tuple(replicates.tolist())), values)
+    replicates = np.mean([one.replicates for one in found], axis=0).tolist()
+    return IntraClass(Estimate(fmean(one.value for one in found), tuple(replicates), (0.0, math.inf)), values)
 
 
 def _grouped(features: Tensor) -> list[Moments]:

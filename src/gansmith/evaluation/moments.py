@@ -46,12 +46,12 @@ class Moments:
         """Return the moments of the rest, where `part` is some of these rows: the inverse of `merged`.
 
         Raises:
-            ValueError: there is no rest.
+            ValueError: the part is larger.
         """
-        if not part.count:
-            return self
-        if (count := self.count - part.count) < 1:
-            raise ValueError(f"no rows are left of {self.count} without {part.count}")
+        if (count := self.count - part.count) < 0:
+            raise ValueError(f"{part.count} rows cannot be taken from {self.count}")
+        if 0 in (count, part.count):
+            return self if count else _no_rows(len(self.mean))
         mean = self.mean + (self.mean - part.mean) * (part.count / count)
         shift = part.mean - mean
         spread = torch.outer(shift, shift) * (count * part.count / self.count)
@@ -60,11 +60,12 @@ class Moments:
 
 def moments_of(features: Tensor) -> Moments:
     """Return the moments of features (N, D), any float type; N = 0 too."""
-    dim = features.shape[1]
-    empty = Moments(0, torch.zeros(dim, dtype=torch.float64), torch.zeros(dim, dim, dtype=torch.float64))
-    return reduce(
-        Moments.merged, map(_moments_at_once, torch.split(features, ROWS_AT_ONCE) if len(features) else ()), empty
-    )
+    parts = [features[start : start + ROWS_AT_ONCE] for start in range(0, len(features), ROWS_AT_ONCE)]
+    return reduce(Moments.merged, map(_moments_at_once, parts), _no_rows(features.shape[1]))
+
+
+def _no_rows(dim: int) -> Moments:
+    return Moments(0, torch.zeros(dim, dtype=torch.float64), torch.zeros(dim, dim, dtype=torch.float64))
 
 
 def _moments_at_once(features: Tensor) -> Moments:

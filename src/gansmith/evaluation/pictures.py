@@ -29,7 +29,7 @@ def exhibit_of(context: Context, scores: tuple[Score, ...]) -> Exhibit:
 def _side_by_side(context: Context) -> list[Picture]:
     samples, real = context.samples, context.real
     random = np.random.Generator(np.random.Philox(key=0))
-    places = np.sort(random.permutation(len(real.compared))[:NUM_IN_GRID])
+    places = random.permutation(len(real.compared))[:NUM_IN_GRID]
     what = "samples" if samples.facts.kind == "generator" else "images"
     return [
         Picture(

@@ -1,4 +1,4 @@
-"""What scores that train something have in common: made and joined labelled data, checks of images, the time it takes."""
+"""What scores that train something have in common: made and joined labelled data, checks of images, times."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ from gansmith.data.cache import fingerprint_of
 from gansmith.data.order import Indices
 from gansmith.errors import DataError
 from gansmith.images import Pixels
+from gansmith.settings import Precision
 from gansmith.training.classify import ClassifierProgress, Rows, train_classifier
 
 Share = Callable[[float], None]
@@ -87,12 +88,12 @@ class Joined:
         return Batch(images, torch.cat([parts[0].labels, parts[1].labels])[place])
 
 
-def seconds_a_step(data: LabelledData, device: str = "cpu") -> float:
+def seconds_a_step(data: LabelledData, device: str = "cpu", precision: Precision | None = None) -> float:
     """Return how long a training step of a classifier of these images takes here, in seconds; tried, not guessed."""
     few = Rows(data, np.arange(min(TRIED_IMAGES, len(data))))
-    train_classifier(few, few, 1, device=device)  # the first step of a process is slow
+    train_classifier(few, few, 1, precision=precision, device=device)  # the first step of a process is slow
     begun = time.perf_counter()
-    train_classifier(few, few, TRIED_STEPS, device=device)
+    train_classifier(few, few, TRIED_STEPS, precision=precision, device=device)
     return (time.perf_counter() - begun) / TRIED_STEPS
 
 

@@ -53,7 +53,6 @@ class Worth:
 
     Attributes:
         real, fake, both: accuracy by seed, 0 to 1.
-        gain: accuracy on both less accuracy on real, by seed.
         seeds: of weights, order, and choice of real images.
         num_real, num_fake: images learnt from; both: their sum.
         num_held_out: images the accuracy is of.
@@ -64,13 +63,17 @@ class Worth:
     real: OverSeeds
     fake: OverSeeds
     both: OverSeeds
-    gain: OverSeeds
     seeds: tuple[int, ...]
     num_real: int
     num_fake: int
     num_held_out: int
     num_steps: int
     seconds: float
+
+    @property
+    def gain(self) -> OverSeeds:
+        """Accuracy on both less accuracy on real, by seed."""
+        return OverSeeds(tuple(both - real for both, real in zip(self.both.values, self.real.values, strict=True)))
 
     @property
     def verdict(self) -> str:
@@ -124,10 +127,9 @@ def worth(
             found[-1].append(
                 train_classifier(part, held_out, num_steps, seed, device=device, on_progress=tell).accuracy
             )
-    on_real, on_fake, on_both = zip(*found, strict=True)
-    gain = tuple(b - r for b, r in zip(on_both, on_real, strict=True))
+    on_real, on_fake, on_both = (OverSeeds(values) for values in zip(*found, strict=True))
     return Worth(
-        *map(OverSeeds, (on_real, on_fake, on_both, gain)), tuple(seeds), taken, len(made), len(held_out), num_steps,
+        on_real, on_fake, on_both, tuple(seeds), taken, len(made), len(held_out), num_steps,
         time.perf_counter() - begun,
     )  # fmt: skip
 

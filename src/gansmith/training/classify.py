@@ -28,6 +28,7 @@ from gansmith.errors import DataError, UsageError
 from gansmith.images import POINT_SHAPE, to_float
 from gansmith.networks.classifier import SMALLEST_SIDE, ClassifierNetwork, Pooling
 from gansmith.request import LARGEST_DEFAULT_SIDE
+from gansmith.settings import Precision
 from gansmith.sizes import Fit, Size
 
 BATCH, LEARNING_RATE, WEIGHT_DECAY, WARM_UP_STEPS = 128, 3e-3, 1e-2, 20
@@ -56,12 +57,7 @@ class ClassifierProgress:
 
 @dataclass(frozen=True)
 class Rows:
-    """Some rows of labelled data, read through it: a large one is not copied.
-
-    Attributes:
-        data: whose rows they are.
-        rows: (N,) int64 row numbers.
-    """
+    """Rows (N,) of labelled data, by number, read through it: a large one is not copied."""
 
     data: LabelledData
     rows: NDArray[np.int64]
@@ -187,6 +183,8 @@ def train_classifier(
     *,
     minutes: float | None = None,
     pooling: Pooling = "max",
+    shifts: bool = True,
+    precision: Precision | None = None,
     device: str = "auto",
     on_progress: Callable[[ClassifierProgress], None] | None = None,
 ) -> Classifier:
@@ -199,6 +197,9 @@ def train_classifier(
         seed: of weights, order, shifts and dropout.
         minutes: of training alone; whichever of the two comes first. The weights then depend on the machine's speed.
         pooling: "max" or "average".
+        shifts: move each image by up to two pixels; not where the place of things is what tells classes apart.
+        precision: of training, by default the fastest here. The test is in float32, so classes that differ by no more
+            than bfloat16 rounds off need float32 here too.
         device: "auto", "cpu", "cuda".
         on_progress: called about once a second.
 
@@ -218,7 +219,8 @@ def train_classifier(
         torch.manual_seed(runtime.seed_of(seed, "classifier"))
         network = ClassifierNetwork((height, width), channels, len(train.class_names), pooling)
         network.to(target, memory_format=torch.channels_last)  # type: ignore[call-overload]
-        steps = _Training(network, train, seed, num_steps, minutes, target).run(on_progress)
+        precision = precision or runtime.best_precision(target)
+        steps = _Training(network, train, seed, num_steps, minutes, shifts, precision, target).run(on_progress)
     network.requires_grad_(False).eval()
     classifier = Classifier(network, train.class_names, 0.0, len(held_out), steps * BATCH, train.fingerprint)
     return replace(classifier, accuracy=classifier.test(held_out).share)
@@ -249,19 +251,21 @@ class _Training:
     seed: int
     num_steps: int | None
     minutes: float | None
+    shifts: bool
+    precision: Precision
     device: torch.device
 
     def run(self, on_progress: Callable[[ClassifierProgress], None] | None) -> int:
         optimizer = torch.optim.AdamW(self.network.parameters(), LEARNING_RATE, weight_decay=WEIGHT_DECAY, fused=True)
         order = Order(self.seed, len(self.data), "classifier")
-        precision = runtime.best_precision(self.device)
         begun, reported, total, step, counted = time.perf_counter(), 0.0, torch.zeros((), device=self.device), 0, 0
         while (share := self._share(step, time.perf_counter() - begun)) < 1.0:
             warm_up = min(1.0, (step + 1) / WARM_UP_STEPS)
             optimizer.param_groups[0]["lr"] = LEARNING_RATE * warm_up * (1 + math.cos(math.pi * share)) / 2
             batch = self.data.batch(order.indices(step * BATCH, BATCH))
-            images = to_float(shifted(batch.images)).to(self.device, memory_format=torch.channels_last)
-            with runtime.autocast(self.device, precision):
+            images = to_float(shifted(batch.images) if self.shifts else batch.images)
+            images = images.to(self.device, memory_format=torch.channels_last)
+            with runtime.autocast(self.device, self.precision):
                 logits = self.network(images)
             assert batch.labels is not None
             loss = cross_entropy(logits.float(), batch.labels.to(self.device))

@@ -16,6 +16,8 @@ from gansmith.classifiers import LabelledData
 from gansmith.errors import UsageError, near_matches
 from gansmith.evaluation.extractor import Extractor
 from gansmith.evaluation.extractors.classifier import make_classifier
+from gansmith.evaluation.extractors.dinov2 import make_dinov2
+from gansmith.evaluation.extractors.inception import make_inception
 from gansmith.evaluation.extractors.module import ModuleExtractor
 from gansmith.evaluation.extractors.preparation import Setting
 from gansmith.evaluation.extractors.random import make_random
@@ -26,6 +28,8 @@ from gansmith.training.classify import shape_of
 EXTRACTORS: dict[ExtractorName, Callable[[Setting], Extractor]] = {
     "classifier": make_classifier,
     "random": make_random,
+    "inception": make_inception,
+    "dinov2": make_dinov2,
 }
 
 

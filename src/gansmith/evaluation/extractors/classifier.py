@@ -28,7 +28,6 @@ from gansmith.classifiers import (
     LabelledData,
     load_classifier,
     save_classifier,
-    wilson_interval,
 )
 from gansmith.data import Batch
 from gansmith.data.cache import cache_folder
@@ -44,6 +43,7 @@ from gansmith.evaluation.extractors.preparation import (
     resized,
     size_within,
 )
+from gansmith.evaluation.intervals import wilson_interval
 from gansmith.images import to_float
 from gansmith.networks.classifier import DENSE_WIDTH
 from gansmith.report import ExtractorFacts
@@ -92,7 +92,7 @@ class ClassifierExtractor:
         device = next(network.parameters()).device
         features, probabilities = [], []
         with exact_reading():
-            for part in torch.split(images, max(1, PIXELS_AT_ONCE // math.prod(network.size))):
+            for part in torch.split(images, max(1, PIXELS_AT_ONCE // math.prod(self.shape[1:]))):
                 values = to_float(resized(part, network.size)).to(device, memory_format=torch.channels_last)
                 features.append(network.features(values))
                 probabilities.append(network.last(features[-1]).softmax(1))

@@ -103,7 +103,7 @@ class RandomExtractor:
         device = next(self.network.parameters()).device
         features = []
         with exact_reading():
-            for part in torch.split(images, max(1, PIXELS_AT_ONCE // math.prod(self.size))):
+            for part in torch.split(images, max(1, PIXELS_AT_ONCE // math.prod(self.shape[1:]))):
                 values = to_float(resized(part, self.size)).to(device, memory_format=torch.channels_last)
                 features.append(self.network(values).cpu())
         return torch.cat(features), None
