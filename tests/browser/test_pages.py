@@ -6,11 +6,13 @@ import dataclasses
 
 import pytest
 
+from gansmith.cli import main
 from gansmith.evaluation.comparison import compare
 from gansmith.evaluation.comparison_page import comparison_page
 from gansmith.evaluation.markup import document
 from gansmith.evaluation.page import report_page
 from tests import reports
+from tests.conftest import write_images
 
 pytestmark = pytest.mark.browser
 
@@ -49,6 +51,22 @@ def test_page_opens_without_error_foreign_request_or_sideways_scroll(
     visit.page.screenshot(path=tmp_path / f"{kind}-{scheme}-{width}.png", full_page=True)
     assert visit.is_fine()
     assert not visit.scrolls_sideways()
+
+
+@pytest.mark.slow
+def test_pages_of_trained_runs_open_and_show_their_grids(browser_page, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    data = str(write_images(tmp_path / "noise", 300, mode="RGB"))
+    for loss in ("hinge", "minimax"):
+        main(["train", data, "--recipe", "mlp", "--images", "256", "--set", f"loss={loss}", "--out", loss, "--quiet"])
+    main(["compare", "hinge", "minimax", "--samples", "300", "--quiet"])
+    for path, num_pictures in (("hinge/report.html", 3), ("comparison-1/comparison.html", 2)):
+        visit = browser_page(tmp_path / path, 390)
+        visit.page.screenshot(path=tmp_path / f"{path.replace('/', '-')}.png", full_page=True)
+        assert visit.is_fine()
+        assert not visit.scrolls_sideways()
+        assert visit.page.locator("img:visible").count() >= num_pictures
+        assert visit.page.evaluate("[...document.images].every(image => image.naturalWidth > 0)")
 
 
 def test_themes_differ_and_text_stands_out_in_both(browser_page, report_file):

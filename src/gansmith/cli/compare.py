@@ -30,7 +30,7 @@ NUMBERS, PAGE = "comparison.json", "comparison.html"
 class CompareCommand(Command):
     """Compare generators: intervals, which differences are significant, grids side by side."""
 
-    runs: Annotated[tuple[Path, ...], tyro.conf.Positional, tyro.conf.arg(metavar="RUN RUN ...")]
+    runs: Annotated[tuple[Path, ...], tyro.conf.Positional, tyro.conf.arg(metavar="RUN RUN ...", help_behavior_hint="")]
     """Run folders, or folders with a report.json, or report.json files. A run without a report, or that has trained on
     since, is evaluated first. Several seeds of one recipe are compared as one method."""
     data: Annotated[str | None, tyro.conf.arg(metavar="DATA", help_behavior_hint="")] = None

@@ -15,7 +15,7 @@ from gansmith.evaluation.wording import numeral
 
 WIDTH, HEIGHT = 500.0, 250.0
 LEFT, RIGHT, TOP, BOTTOM = 52.0, 12.0, 12.0, 44.0
-ROW, NAME_WIDTH = 34.0, 140.0
+ROW, LETTER, LONGEST_NAME = 34.0, 7.4, 22
 NUM_TICKS = 5
 DECADES_FOR_LOG = 1.5
 NUM_STYLES = 6
@@ -173,7 +173,7 @@ def interval_chart(title: str, rows: Sequence[Whisker], mark: float | None = Non
     margin = (high - low or abs(high) or 1.0) * 0.08
     height = TOP + 6 + ROW * len(rows) + BOTTOM - 14
     foot = height - BOTTOM + 14
-    axis = Axis(low - (0 if low == 0 else margin), high + margin, NAME_WIDTH, WIDTH - RIGHT)
+    axis = Axis(low - (0 if low == 0 else margin), high + margin, _name_width(rows), WIDTH - RIGHT)
     described = "; ".join(f"{row.name} {numeral(row.value)}" for row in rows)
     parts = [f'<svg class="whiskers" viewBox="0 0 {WIDTH:g} {height:g}" role="img" '
              f'aria-label="{escape(f"{title}: {described}")}">']  # fmt: skip
@@ -192,11 +192,15 @@ def interval_chart(title: str, rows: Sequence[Whisker], mark: float | None = Non
     return f'<figure class="chart">{"".join(parts)}</svg></figure>'
 
 
+def _name_width(rows: Sequence[Whisker]) -> float:
+    return 20 + LETTER * min(max(len(row.name) for row in rows), LONGEST_NAME)
+
+
 def _whisker(row: Whisker, axis: Axis, y: float) -> str:
     best = " best" if row.is_best else ""
-    name = row.name if len(row.name) <= 20 else f"{row.name[:19]}…"
+    name = row.name if len(row.name) <= LONGEST_NAME else f"{row.name[: LONGEST_NAME - 1]}…"
     parts = [
-        f'<text class="name{best}" x="{NAME_WIDTH - 12:g}" y="{y + 4:.1f}" text-anchor="end">{escape(name)}</text>'
+        f'<text class="name{best}" x="{axis.start - 12:g}" y="{y + 4:.1f}" text-anchor="end">{escape(name)}</text>'
     ]
     if row.interval:
         low, high = (axis.place(end) for end in row.interval)

@@ -63,6 +63,10 @@ def _spread(cell: Cell) -> float | None:
     return width or None
 
 
+def _finest(score: ComparedScore) -> float | None:
+    return min(filter(None, map(_spread, score.cells)), default=None)
+
+
 def _headline(comparison: Comparison, reports: Sequence[Report]) -> str:
     subject, reference, extractor = reports[0].subject, reports[0].reference, reports[0].extractor
     lead = (
@@ -101,7 +105,7 @@ def _table(comparison: Comparison, reports: Sequence[Report]) -> str:
     rows = []
     for score in comparison.scores:
         cells = "".join(_table_cell(score, number) for number in range(len(score.cells)))
-        ideal = "–" if score.held_out is None else numeral(score.held_out, _spread(score.cells[0]))
+        ideal = "–" if score.held_out is None else numeral(score.held_out, _finest(score))
         rows.append(
             f'<tr><th scope="row">{escape(score.title)} <small>{escape(BETTER[score.better])}</small></th>{cells}'
             f'<td class="number soft">{ideal}</td></tr>'
