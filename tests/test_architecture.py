@@ -15,9 +15,10 @@ LAYERS: list[set[str]] = [
     {"networks"},
     {"build"},
     {"training.state", "training.log", "training.stop", "training.folder", "training.classify", "training.track"}
+    | {"training.evaluations"}
     | {"checkpoint", "restore", "models", "classifiers", "sampling"},
     {"training.step", "training.objective", "training.adversarial"},
-    {"training.loop", "training.session", "training.run"} | {"training.estimate", "training.memory"},
+    {"training.loop", "training.session", "training.run"} | {"training.estimate", "training.memory", "training.watch"},
     {"cli", "__init__", "__main__"},
 ]
 TORCH_FREE = 2  # layers below this never import torch
