@@ -17,6 +17,7 @@ from gansmith.budget import PATIENCE_ALONE, Budget
 from gansmith.data import DataSet, Source, facts_of, open_data, open_source
 from gansmith.data.cache import cache_folder
 from gansmith.errors import DataError, UsageError
+from gansmith.evaluation.quick import check_evaluable, open_test, quick_score
 from gansmith.recipe import Recipe
 from gansmith.recipes import AUTO, DEFAULT_RECIPE
 from gansmith.recipes.auto import Choice
@@ -28,6 +29,7 @@ from gansmith.training.log import Display
 from gansmith.training.memory import choose_micro_batch
 from gansmith.training.session import Options, Run, Session
 from gansmith.training.track import require_tensorboard
+from gansmith.training.watch import Plan
 
 MOST_SKIPPED_SHOWN, MOST_CLASSES_SHOWN = 5, 12
 
@@ -37,23 +39,19 @@ def train(
     recipe: str | Recipe = DEFAULT_RECIPE,
     *,
     overrides: Sequence[str] = (),
-    size: Size | None = None,
-    channels: int | None = None,
+    size: Size | None = None, channels: int | None = None,
     conditional: bool = False,
     fit: Fit = "crop",
-    images: int | None = None,
-    minutes: float | None = None,
+    images: int | None = None, minutes: float | None = None,
     seed: int = 0,
     out: str | os.PathLike[str] | None = None,
     device: str = "auto",
-    save_every: int | None = None,
-    keep_every: int | None = None,
-    evaluate_every: int | None = None,
-    patience: int | None = None,
+    save_every: int | None = None, keep_every: int | None = None,
+    evaluate_every: int | None = None, patience: int | None = None,
     allow_bad: bool = False,
     track: bool = False,
     quiet: bool = False,
-) -> Run:
+) -> Run:  # fmt: skip
     """Train a GAN, or go on with the run that the same call began; return its folder and what was done.
 
     Args:
@@ -176,6 +174,8 @@ def _train(
     source = open_source(data)
     choice = Choice(original.recipe, ()) if original else resolve(request, source, device, budget, display)
     recipe = choice.recipe
+    if intervals.evaluate_every:
+        check_evaluable(recipe, source)
     data_set = open_data(
         source, recipe.size, recipe.channels, on_progress=display.decoding, fit=request.fit, allow_bad=options.allow_bad
     )
@@ -186,6 +186,9 @@ def _train(
             f"{data_set.fingerprint}, was {original.fingerprint}); train on them without --config"
         )
     data_text = os.fspath(data) if isinstance(data, str | os.PathLike) else source.name
+    options = dataclasses.replace(
+        options, plan=_plan(intervals, source, recipe, data_set, request.fit, device, display)
+    )
     del source  # the directory of a large zip takes tens of megabytes
     runtime.keep_large_allocations()  # not before: decoding gives back what a large image took
     asked = RunConfig(
@@ -209,6 +212,16 @@ def _train(
             return Session(folder, asked, data_set, budget, device, display, options).train()
     finally:
         held.release()
+
+
+def _plan(
+    intervals: Intervals, source: Source, recipe: Recipe, train: DataSet, fit: Fit, device: torch.device,
+    display: Display,
+) -> Plan | None:  # fmt: skip
+    if intervals.evaluate_every is None:
+        return None
+    test = open_test(source, recipe, fit, display)
+    return Plan(intervals.evaluate_every, intervals.patience, lambda: quick_score(train, test, device, display))
 
 
 def resolve(request: Request, source: Source, device: torch.device, budget: Budget, display: Display) -> Choice:
