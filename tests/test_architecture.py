@@ -11,7 +11,9 @@ ROOT = Path(__file__).parents[1] / "src" / "gansmith"
 LAYERS: list[set[str]] = [
     {"errors", "version"},
     {"settings", "recipe", "sizes", "recipes", "overrides", "request", "facts", "budget", "report"},
-    {"runtime", "images", "layers", "losses", "penalties", "regularisation", "ema", "data"} | {"evaluation.extractor"},
+    {"runtime", "images", "layers", "losses", "penalties", "regularisation", "ema", "data"}
+    | {f"evaluation.{name}" for name in ("extractor", "intervals", "moments", "frechet", "kernel", "neighbours")}
+    | {"evaluation.memorisation", "evaluation.classes"},
     {"networks"},
     {"build"},
     {"training.state", "training.log", "training.stop", "training.folder", "training.classify", "training.track"}

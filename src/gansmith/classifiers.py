@@ -26,6 +26,7 @@ from gansmith import runtime
 from gansmith.checkpoint import write_synced
 from gansmith.data.order import Batch, Indices
 from gansmith.errors import CheckpointError, DataError, GansmithError, ResourceError
+from gansmith.evaluation.intervals import wilson_interval
 from gansmith.images import to_float
 from gansmith.networks.classifier import ClassifierNetwork, Pooling
 from gansmith.recipe import Settings
@@ -36,8 +37,6 @@ FORMAT = 1
 KIND = "classifier"
 PIXELS_AT_ONCE = 400_000
 """Of a batch that is judged, whatever the size of its images: bounds the memory."""
-NORMAL_QUANTILE = 1.959964
-"""Of 97.5 %: a two-sided 95 % interval."""
 
 
 class LabelledData(Protocol):
@@ -116,19 +115,6 @@ class Accuracy:
         order = np.argsort(-wrong, axis=None, kind="stable")[:count]
         pairs = [(int(place) // len(wrong), int(place) % len(wrong)) for place in order]
         return [(self.class_names[a], self.class_names[b], int(wrong[a, b])) for a, b in pairs if wrong[a, b]]
-
-
-def wilson_interval(num_right: int, num: int) -> tuple[float, float]:
-    """Return the 95 % score interval of a share (Wilson 1927): inside [0, 1], and not empty at 0 or 1.
-
-    Args:
-        num_right: 0 to `num`.
-        num: at least 1.
-    """
-    share, square = num_right / num, NORMAL_QUANTILE**2
-    middle = (share + square / (2 * num)) / (1 + square / num)
-    half = NORMAL_QUANTILE / (1 + square / num) * math.sqrt(share * (1 - share) / num + square / (4 * num**2))
-    return max(0.0, middle - half), min(1.0, middle + half)
 
 
 @dataclass(frozen=True)

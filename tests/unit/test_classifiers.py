@@ -12,9 +12,10 @@ import torch
 from torch import nn
 
 import gansmith
-from gansmith.classifiers import Accuracy, Classifier, load_classifier, save_classifier, wilson_interval
+from gansmith.classifiers import Accuracy, Classifier, load_classifier, save_classifier
 from gansmith.data import DataSet
 from gansmith.errors import CheckpointError, DataError, ResourceError, UsageError
+from gansmith.evaluation.intervals import wilson_interval
 from gansmith.images import to_float
 from gansmith.networks.classifier import ClassifierNetwork
 from gansmith.training.classify import (

@@ -29,7 +29,7 @@ class Extractor(Protocol):
         ...
 
     def probabilities(self, images: Tensor) -> Tensor | None:
-        """Return (N, K) float32 class probabilities on the CPU for images (N, C, H, W) uint8; None: it knows no classes.
+        """Return (N, K) float32 class probabilities on the CPU for images (N, C, H, W) uint8; None: it knows none.
 
         Those of the `classifier` are of the data's own classes, in their order; those of `inception` of ImageNet's.
         """
