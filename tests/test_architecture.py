@@ -17,8 +17,8 @@ LAYERS: list[set[str]] = [
     {"networks"},
     {"build"},
     {"training.state", "training.log", "training.stop", "training.folder", "training.classify", "training.track"}
-    | {"training.evaluations"}
-    | {"checkpoint", "restore", "models", "classifiers", "sampling"},
+    | {"training.evaluations", "checkpoint", "restore", "models", "classifiers", "sampling"}
+    | {"evaluation.extractors", "evaluation.features", "evaluation.quick"},
     {"training.step", "training.objective", "training.adversarial"},
     {"training.loop", "training.session", "training.run"} | {"training.estimate", "training.memory", "training.watch"},
     {"cli", "__init__", "__main__"},

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args
 
 from pydantic import Field, NonNegativeInt, PositiveInt, ValidationError
 
@@ -17,6 +17,9 @@ from gansmith.settings import Settings
 FORMAT = 1
 Better = Literal["lower", "higher", "none"]
 """What a better generator has; "none" where neither end is (an accuracy of telling apart is best at 0.5)."""
+ExtractorName = Literal["classifier", "random", "inception", "dinov2"]
+"""What can turn images into features; `evaluation/extractors/` has them."""
+EXTRACTOR_NAMES: tuple[str, ...] = get_args(ExtractorName)
 
 
 class Interval(Settings):
@@ -134,6 +137,8 @@ class ExtractorFacts(Settings):
         dim: numbers for each image.
         preparation: what is done to an image first: "none (28x28)", "bilinear to 299x299, three channels".
         note: "99.44 % (99.27 % to 99.57 %) of 10,000 held-out images read right".
+        is_published: whether the weights are the ones published under that name, by their sha256; only then is a
+            Fréchet distance called FID. None where nothing was published to compare with.
     """
 
     name: str
@@ -141,6 +146,7 @@ class ExtractorFacts(Settings):
     dim: PositiveInt
     preparation: str
     note: str = ""
+    is_published: bool | None = None
 
 
 class Report(Settings):

@@ -20,17 +20,14 @@ class Extractor(Protocol):
         """Name, checksum, dimension, preparation."""
         ...
 
-    def features(self, images: Tensor) -> Tensor:
-        """Return (N, D) float32 features on the CPU for images (N, C, H, W) uint8; any N.
+    def read(self, images: Tensor) -> tuple[Tensor, Tensor | None]:
+        """Return features and class probabilities of images (N, C, H, W) uint8, any N, in one pass.
+
+        Features are (N, D) float32 on the CPU. Probabilities are (N, K) float32 on the CPU, or None where it knows no
+        classes: of the `classifier`, of the data's own classes in their order; of `inception`, of ImageNet's.
 
         Raises:
             DataError: images of that shape cannot be read by it.
-        """
-        ...
-
-    def probabilities(self, images: Tensor) -> Tensor | None:
-        """Return (N, K) float32 class probabilities on the CPU for images (N, C, H, W) uint8; None: it knows none.
-
-        Those of the `classifier` are of the data's own classes, in their order; those of `inception` of ImageNet's.
+            UsageError: what the user's own module returned are no features.
         """
         ...

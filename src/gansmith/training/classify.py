@@ -20,7 +20,7 @@ from torch.nn.functional import cross_entropy
 
 from gansmith import runtime
 from gansmith.classifiers import Classifier, LabelledData
-from gansmith.data import Batch, DataSet, Order, Source, facts_of, open_data, open_source
+from gansmith.data import Batch, Order, Source, facts_of, open_data, open_source
 from gansmith.data.cache import Progress as DecodingProgress
 from gansmith.data.cache import cache_folder
 from gansmith.data.order import Indices
@@ -58,7 +58,7 @@ class ClassifierProgress:
 class _Rows:
     """Some rows of a data set, read through it: a large one is not copied."""
 
-    data: DataSet
+    data: LabelledData
     rows: NDArray[np.int64]
 
     @property
@@ -100,7 +100,7 @@ class Splits:
     skipped: tuple[tuple[str, str], ...]
 
 
-def hold_out(data: DataSet) -> tuple[LabelledData, LabelledData]:
+def hold_out(data: LabelledData) -> tuple[LabelledData, LabelledData]:
     """Return four fifths of a data set to train on, and every fifth image of it to test on; always the same ones.
 
     Raises:
