@@ -70,9 +70,8 @@ def train(
         device: "auto", "cpu", "cuda", "cuda:1".
         save_every: images between checkpoints; by default twenty over the budget.
         keep_every: keep the checkpoint at each multiple of so many images; by default only the last two are kept.
-        evaluate_every: measure a score at each multiple of so many images, and keep the best generator in `best/`; put
-            off where that would take more than a tenth of the time. By default never.
-        patience: stop after so many evaluations in a row that bring no better score.
+        evaluate_every: images between scores, in at most a tenth of the time; the best generator is kept in `best/`.
+        patience: stop after so many scores in a row that are no better.
         allow_bad: go on where more than 5 % of the images cannot be read.
         track: write TensorBoard events into the run folder; needs the extra `track`.
         quiet: print nothing.

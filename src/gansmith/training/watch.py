@@ -121,7 +121,9 @@ class Watch:
         if kept.kind != kind:
             started = time.perf_counter()
             with self._own_draws():
-                self._cost = scoring.estimate_seconds(self._objective.generator(self._state), self._state.classes)
+                self._objective.settle(self._state)
+                self._cost = time.perf_counter() - started
+                self._cost += scoring.estimate_seconds(self._objective.generator(self._state), self._state.classes)
             self._seconds += time.perf_counter() - started
             kept.kind = kind
         self._say(
@@ -183,8 +185,8 @@ class Watch:
             self._has_told_of_delay = True
             share = self._cost / max(seconds * every / self._images, 1e-9)
             self._say(
-                f"an evaluation takes {self._cost:.1f} s, as much as {share:.0%} of the training on {every:,} images: "
-                f"it waits until all of them, with one at the end, take at most {LARGEST_SHARE:.0%}"
+                f"an evaluation takes {self._cost:.1f} s, {share:.0%} of the time to train on {every:,} images: some are "
+                f"put off, so that all of them, with one at the end, take at most {LARGEST_SHARE:.0%}"
             )
         return True
 
