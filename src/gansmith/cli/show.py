@@ -80,7 +80,7 @@ def _scores_of(run: Path) -> list[str]:
     from gansmith.training.log import Metrics
 
     scores = [record for record in Metrics(run / EVALUATIONS).read() if record["value"] is not None]
-    lines = [f"newest of {len(scores)} scores: {score_text(scores[-1])}"] if scores else []
+    lines = [f"newest score: {score_text(scores[-1])}"] if scores else []
     best = best_of(run)
     return [*lines, *([f"best score: {score_text(best)}, kept in {run / BEST}"] if best else [])]
 

@@ -185,8 +185,8 @@ class Watch:
             self._has_told_of_delay = True
             share = self._cost / max(seconds * every / self._images, 1e-9)
             self._say(
-                f"an evaluation takes {self._cost:.1f} s, {share:.0%} of the time to train on {every:,} images: some are "
-                f"put off, so that all of them, with one at the end, take at most {LARGEST_SHARE:.0%}"
+                f"an evaluation takes {self._cost:.1f} s, {share:.0%} of the training time of {every:,} images: some "
+                f"are put off, so that all of them, with one at the end, take at most {LARGEST_SHARE:.0%}"
             )
         return True
 
