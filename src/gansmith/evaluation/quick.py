@@ -119,8 +119,11 @@ def quick_score(train: DataSet, held_out: DataSet | None, device: torch.device, 
         ResourceError: the cache cannot be written to.
     """
     reader = choose_extractor(None, train, held_out, device=device, say=display.say, on_progress=display.working)
-    if reason := frechet_obstacle(len(train), NUM_SAMPLES, reader.facts.dim):
-        raise UsageError(f"--evaluate-every: {train.name} has too few images for a score while training ({reason})")
+    if frechet_obstacle(len(train), NUM_SAMPLES, reader.facts.dim):
+        raise UsageError(
+            f"--evaluate-every: {train.name} has {len(train):,} images; its score is of {reader.facts.dim} features "
+            "and needs more images than that. Leave it out"
+        )
     real = cached_features(
         train, None, reader, lambda done, count: display.working(done / count, f"reading {done:,} of {count:,} images")
     )
