@@ -18,9 +18,13 @@ LAYERS: list[set[str]] = [
     {"build"},
     {"training.state", "training.log", "training.stop", "training.folder", "training.classify", "training.track"}
     | {"training.evaluations", "checkpoint", "restore", "models", "classifiers", "sampling"}
-    | {"evaluation.extractors", "evaluation.features", "evaluation.quick"},
+    | {f"evaluation.{name}" for name in ("extractors", "features", "reference", "subject", "quick")},
     {"training.step", "training.objective", "training.adversarial"},
-    {"training.loop", "training.session", "training.run"} | {"training.estimate", "training.memory", "training.watch"},
+    {"training.loop", "training.session", "training.run"}
+    | {"training.estimate", "training.memory", "training.watch"}
+    | {f"evaluation.{name}" for name in ("exhibit", "wording", "markup", "charts", "page", "comparison")}
+    | {f"evaluation.{name}" for name in ("trials", "detection", "worth", "modes", "memories", "requested")}
+    | {f"evaluation.{name}" for name in ("context", "results", "scores", "pictures", "evaluator")},
     {"cli", "__init__", "__main__"},
 ]
 TORCH_FREE = 2  # layers below this never import torch

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from gansmith.classifiers import Classifier, load_classifier, save_classifier
     from gansmith.data import Survey, open_data, survey
     from gansmith.errors import GansmithError
+    from gansmith.evaluation.evaluator import Evaluation, evaluate
     from gansmith.images import save_animation, save_images
     from gansmith.models import Model, interpolate, load, sample, save_pretrained
     from gansmith.recipe import Recipe
@@ -30,11 +31,13 @@ if TYPE_CHECKING:
 
 _HOMES = {
     "Classifier": "gansmith.classifiers",
+    "Evaluation": "gansmith.evaluation.evaluator",
     "GansmithError": "gansmith.errors",
     "Model": "gansmith.models",
     "Recipe": "gansmith.recipe",
     "Run": "gansmith.training.session",
     "Survey": "gansmith.data",
+    "evaluate": "gansmith.evaluation.evaluator",
     "interpolate": "gansmith.models",
     "load": "gansmith.models",
     "load_classifier": "gansmith.classifiers",
@@ -50,7 +53,7 @@ _HOMES = {
 }
 
 __all__ = [
-    "Classifier", "GansmithError", "Model", "Recipe", "Run", "Survey", "__version__", "interpolate", "load",
+    "Classifier", "Evaluation", "GansmithError", "Model", "Recipe", "Run", "Survey", "__version__", "evaluate", "interpolate", "load",
     "load_classifier", "open_data", "recipes", "sample", "save_animation", "save_classifier", "save_images",
     "save_pretrained", "survey", "train", "train_classifier",
 ]  # fmt: skip

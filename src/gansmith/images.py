@@ -80,16 +80,27 @@ def save_grid(samples: Tensor, path: str | os.PathLike[str], columns: int | None
 
     Small images are enlarged by a whole factor (nearest), so that a cell is at least 48 pixels wide on the screen.
     """
-    picture = to_pillow(tile(to_pixels(samples), columns))
-    factor = _enlargement(samples)
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    picture.resize((picture.width * factor, picture.height * factor), Image.Resampling.NEAREST).save(path)
+    grid_picture(to_pixels(samples), columns).save(path)
     return path
 
 
-def _enlargement(samples: Tensor) -> int:
-    return math.ceil(SMALLEST_CELL / max(samples.shape[2:]))
+def grid_picture(pixels: Pixels, columns: int | None = None) -> Image.Image:
+    """Return images (N, H, W, C) uint8 as one picture with gaps, small ones enlarged as `save_grid` says."""
+    picture, factor = to_pillow(tile(pixels, columns)), _enlargement(pixels.shape[1:3])
+    return picture.resize((picture.width * factor, picture.height * factor), Image.Resampling.NEAREST)
+
+
+def grid_png(images: Tensor, columns: int | None = None) -> bytes:
+    """Return images (N, C, H, W) uint8 as the bytes of a PNG: one picture, as `grid_picture` makes it."""
+    buffer = io.BytesIO()
+    grid_picture(np.ascontiguousarray(images.permute(0, 2, 3, 1).numpy()), columns).save(buffer, "PNG", optimize=True)
+    return buffer.getvalue()
+
+
+def _enlargement(size: Sequence[int]) -> int:
+    return math.ceil(SMALLEST_CELL / max(size))
 
 
 def save_scatter(samples: Tensor, path: str | os.PathLike[str]) -> Path:
@@ -157,7 +168,7 @@ def save_animation(frames: Sequence[Tensor], path: str | os.PathLike[str], frame
     if path.suffix.lower() not in ANIMATION_SUFFIXES:
         raise ValueError(f"{path.name}: cannot write an animation as {path.suffix or 'a folder'}; use .webp or .gif")
     pictures = [to_pillow(tile(to_pixels(frame))) for frame in frames]
-    factor = _enlargement(frames[0])
+    factor = _enlargement(frames[0].shape[2:])
     pictures = [
         picture.resize((picture.width * factor, picture.height * factor), Image.Resampling.NEAREST)
         for picture in pictures

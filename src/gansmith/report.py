@@ -196,3 +196,11 @@ def load_report(path: Path) -> Report:
         return Report.model_validate(values)
     except (OSError, ValueError, LookupError, TypeError, ValidationError) as error:
         raise CheckpointError(f"{path}: not a readable report ({type(error).__name__}: {error})") from error
+
+
+DEFAULT_SCORES = ("fd", "fd-infinity", "kd", "precision", "recall", "density", "coverage", "classes", "memorisation")
+"""What is measured when nothing is asked for, as far as the data allow."""
+REQUESTED_SCORES = ("is", "intra-fd", "adversarial", "worth", "modes")
+"""What is measured only when it is asked for."""
+INCEPTION_SCORES = {"fid": "fd", "kid": "kd", "inception-score": "is"}
+"""Names of papers for scores that mean Inception features."""

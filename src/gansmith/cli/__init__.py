@@ -18,6 +18,7 @@ import tyro
 from gansmith.cli.classify import ACTIONS, ClassifyCommand
 from gansmith.cli.command import Command, unknown_arguments
 from gansmith.cli.data import DataCommand
+from gansmith.cli.evaluate import EvaluateCommand
 from gansmith.cli.interpolate import InterpolateCommand
 from gansmith.cli.recipes import RecipesCommand
 from gansmith.cli.sample import SampleCommand
@@ -25,14 +26,17 @@ from gansmith.cli.show import ShowCommand
 from gansmith.cli.train import TrainCommand
 from gansmith.errors import GansmithError, UsageError, near_matches
 
-COMMANDS = ("train", "data", "sample", "interpolate", "classify", "show", "recipes")
-DESCRIPTION = "Train, sample and look into generative adversarial networks. `gansmith COMMAND --help` says more."
+COMMANDS = ("train", "data", "sample", "interpolate", "evaluate", "classify", "show", "recipes")
+DESCRIPTION = (
+    "Train, sample, measure and look into generative adversarial networks. `gansmith COMMAND --help` says more."
+)
 
 AnyCommand = (
     Annotated[TrainCommand, tyro.conf.subcommand("train")]
     | Annotated[DataCommand, tyro.conf.subcommand("data")]
     | Annotated[SampleCommand, tyro.conf.subcommand("sample")]
     | Annotated[InterpolateCommand, tyro.conf.subcommand("interpolate")]
+    | Annotated[EvaluateCommand, tyro.conf.subcommand("evaluate")]
     | Annotated[ClassifyCommand, tyro.conf.subcommand("classify")]
     | Annotated[ShowCommand, tyro.conf.subcommand("show")]
     | Annotated[RecipesCommand, tyro.conf.subcommand("recipes")]

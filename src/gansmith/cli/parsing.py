@@ -53,3 +53,15 @@ def one_of(choices: tuple[str, ...]) -> Callable[[str], str]:
         return text
 
     return parse
+
+
+def at_least(smallest: int, parse: Callable[[str], int]) -> Callable[[str], int]:
+    """Return the parser of a count from `smallest` on."""
+
+    def parse_from(text: str) -> int:
+        count = parse(text)
+        if count < smallest:
+            raise ValueError(f"must be at least {smallest}")
+        return count
+
+    return parse_from

@@ -252,7 +252,7 @@ def _decode_into(
         np.save(folder / "labels.npy", labels)
     about = {
         "count": len(images),
-        "fingerprint": _fingerprint(images, labels),
+        "fingerprint": fingerprint_of(images, labels),
         "class_names": list(listing.class_names),
         "skipped": [(listing.names[place], reason) for place, reason in sorted(bad.items())],
         "num_refitted": num_refitted,
@@ -291,7 +291,8 @@ def _fill(
     return all_bad, refitted_total
 
 
-def _fingerprint(images: Pixels, labels: NDArray[np.int64] | None) -> str:
+def fingerprint_of(images: Pixels, labels: NDArray[np.int64] | None) -> str:
+    """Return 16 hex digits, a hash of pixels (N, C, H, W) and labels: equal for equal content."""
     digest = hashlib.sha256(f"{images.shape}".encode())
     for start in range(0, len(images), ROWS_A_READ):
         digest.update(images[start : start + ROWS_A_READ].tobytes())

@@ -123,8 +123,8 @@ def memorisation_obstacle(num_train: int) -> str | None:
     return None
 
 
-def _pixels(images: Tensor) -> Tensor:
-    """Return (N, D) uint8 pixels of images, averaged over areas to sides of at most 32."""
+def small_images(images: Tensor) -> Tensor:
+    """Return images (N, C, H, W) uint8 averaged over areas to sides of at most 32: what is compared."""
     height, width = images.shape[2:]
     size = min(height, LONGEST_SIDE), min(width, LONGEST_SIDE)
     if size != (height, width):
@@ -132,7 +132,11 @@ def _pixels(images: Tensor) -> Tensor:
             functional.adaptive_avg_pool2d(part.float(), size).round().byte() for part in torch.split(images, 1024)
         ]
         images = torch.cat(parts)
-    return images.flatten(1)
+    return images
+
+
+def _pixels(images: Tensor) -> Tensor:
+    return small_images(images).flatten(1)
 
 
 def _nearness(pixels: Tensor, train: Tensor, own: Tensor | None) -> Nearness:

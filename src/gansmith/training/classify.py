@@ -55,32 +55,43 @@ class ClassifierProgress:
 
 
 @dataclass(frozen=True)
-class _Rows:
-    """Some rows of a data set, read through it: a large one is not copied."""
+class Rows:
+    """Some rows of labelled data, read through it: a large one is not copied.
+
+    Attributes:
+        data: whose rows they are.
+        rows: (N,) int64 row numbers.
+    """
 
     data: LabelledData
     rows: NDArray[np.int64]
 
     @property
     def name(self) -> str:
+        """That of the data."""
         return self.data.name
 
     @property
     def labels(self) -> NDArray[np.int64] | None:
+        """(N,) class numbers of the rows."""
         return None if self.data.labels is None else self.data.labels[self.rows]
 
     @property
     def class_names(self) -> tuple[str, ...]:
+        """Those of the data."""
         return self.data.class_names
 
     @property
     def fingerprint(self) -> str:
+        """That of the data as a whole."""
         return self.data.fingerprint
 
     def __len__(self) -> int:
+        """Return the number of rows."""
         return len(self.rows)
 
     def batch(self, indices: Indices) -> Batch:
+        """Return those rows (uint8) and their labels as one batch."""
         return self.data.batch(self.rows[indices])
 
 
@@ -109,7 +120,7 @@ def hold_out(data: LabelledData) -> tuple[LabelledData, LabelledData]:
     if len(data) < HELD_OUT_ONE_IN:
         raise DataError(f"{data.name}: {len(data)} images are too few to hold a fifth out; add more or a test/ folder")
     is_held_out = np.arange(len(data)) % HELD_OUT_ONE_IN == HELD_OUT_ONE_IN - 1
-    return _Rows(data, np.flatnonzero(~is_held_out)), _Rows(data, np.flatnonzero(is_held_out))
+    return Rows(data, np.flatnonzero(~is_held_out)), Rows(data, np.flatnonzero(is_held_out))
 
 
 def open_labelled(

@@ -11,6 +11,7 @@ import json
 import os
 import sys
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TextIO, cast
@@ -121,6 +122,15 @@ class Display:
     def say(self, text: str) -> None:
         """Print one message."""
         self._console.print(text, markup=False)
+
+    def table(self, titles: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+        """Print a table whose first column is text and whose others are numbers."""
+        table = Table(box=None, padding=(0, 2, 0, 0), pad_edge=False)
+        for index, title in enumerate(titles):
+            table.add_column(title, justify="right" if index else "left", no_wrap=index > 0)
+        for row in rows:
+            table.add_row(*(Text(cell) for cell in row))
+        self._console.print(table, soft_wrap=False)
 
     def decoding(self, done: int, count: int) -> None:
         """Show how many images are decoded."""

@@ -1,0 +1,143 @@
+"""`gansmith evaluate`: scores of a generator or of anyone's images, with how they were measured, and a report."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal, get_args
+
+import tyro
+
+from gansmith import sizes
+from gansmith.cli.command import Command
+from gansmith.cli.parsing import at_least, natural, one_of, parsed
+from gansmith.errors import UsageError, near_matches
+from gansmith.overrides import parse_count
+from gansmith.report import (
+    DEFAULT_SCORES,
+    EXTRACTOR_NAMES,
+    INCEPTION_SCORES,
+    REQUESTED_SCORES,
+    Report,
+    Score,
+)
+
+if TYPE_CHECKING:
+    from gansmith.evaluation.evaluator import Evaluation
+    from gansmith.training.log import Display
+
+Split = Literal["train", "test"]
+ALL_SCORES = (*DEFAULT_SCORES, *REQUESTED_SCORES, *INCEPTION_SCORES)
+FEWEST_SAMPLES = 2
+
+
+@dataclass
+class EvaluateCommand(Command):
+    """Measure a generator, or anyone's images, against real images; write a report with every number's protocol."""
+
+    subject: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="RUN")]
+    """Run, checkpoint or saved model; or a folder, zip or npz of images."""
+    data: Annotated[str | None, tyro.conf.arg(metavar="DATA", help_behavior_hint="")] = None
+    """The real images; by default those that the run was trained on."""
+    scores: Annotated[str | None, tyro.conf.arg(metavar="NAMES", help_behavior_hint="")] = None
+    """fd,kd,precision,recall,... and on request is, intra-fd, adversarial, worth, modes; fid, kid and inception-score
+    are of Inception features. docs/metrics.md explains each."""
+    samples: Annotated[str, tyro.conf.arg(metavar="N")] = "10k"
+    """How many to draw, or to read of a larger collection."""
+    seed: Annotated[str, tyro.conf.arg(metavar="N")] = "0"
+    """Of latents and labels."""
+    split: Annotated[str, tyro.conf.arg(metavar="train|test")] = "train"
+    """Of the real images to compare with."""
+    extractor: Annotated[str | None, tyro.conf.arg(metavar="NAME", help_behavior_hint="")] = None
+    """classifier, random, inception, dinov2; by default classifier where there are classes, else random."""
+    weights: Annotated[Path | None, tyro.conf.arg(metavar="PATH", help_behavior_hint="")] = None
+    """Of the extractor, where they are not in their usual place."""
+    fit: Annotated[str | None, tyro.conf.arg(metavar="HOW", help_behavior_hint="")] = None
+    """How real images of another shape become the size of the samples: crop, pad, stretch; by default as the run did."""
+    allow_bad: bool = False
+    """Go on where more than 5 % of the real images cannot be read."""
+    out: Annotated[Path | None, tyro.conf.arg(metavar="FOLDER", help_behavior_hint="")] = None
+    """Where report.json and report.html go; by default the run's folder, or <name>-evaluation for images."""
+    device: Annotated[str, tyro.conf.arg(metavar="DEVICE")] = "auto"
+    """auto, cpu, cuda, cuda:1."""
+    quiet: bool = False
+    """Print nothing."""
+
+    def run(self, unknown: Sequence[str]) -> None:
+        """Check everything, measure, print, save."""
+        values = self._checked(list(unknown))
+        from gansmith.evaluation.evaluator import evaluate
+        from gansmith.training.log import Display
+
+        found = evaluate(self.subject, self.data, weights=self.weights, allow_bad=self.allow_bad, device=self.device,
+                         quiet=self.quiet, **values)  # fmt: skip
+        display = Display(self.quiet)
+        show(found.report, display)
+        folder = found.save(self.out or default_folder(self.subject, found))
+        display.say(f"report: {folder / 'report.html'}   numbers: {folder / 'report.json'}")
+
+    def _checked(self, problems: list[str]) -> dict[str, Any]:
+        values = {
+            "scores": parsed(problems, "--scores", self.scores, score_names),
+            "num_samples": parsed(problems, "--samples", self.samples, at_least(FEWEST_SAMPLES, parse_count)),
+            "seed": parsed(problems, "--seed", self.seed, natural),
+            "split": parsed(problems, "--split", self.split, one_of(get_args(Split))),
+            "extractor": parsed(problems, "--extractor", self.extractor, one_of(EXTRACTOR_NAMES)),
+            "fit": parsed(problems, "--fit", self.fit, one_of(get_args(sizes.Fit))),
+        }
+        if not self.subject.exists():
+            problems.append(f"{self.subject}: no such run, checkpoint, saved model, folder or file of images")
+        if problems:
+            raise UsageError(problems)
+        return values
+
+
+def score_names(text: str) -> tuple[str, ...]:
+    """Return the names in "fd,kd".
+
+    Raises:
+        ValueError: one is unknown.
+    """
+    names = tuple(dict.fromkeys(name.strip() for name in text.split(",")))
+    for name in names:
+        if name not in ALL_SCORES:
+            raise ValueError(
+                f"score {name!r} is unknown{near_matches(name, ALL_SCORES)}; there are {', '.join(ALL_SCORES)}"
+            )
+    return names
+
+
+def default_folder(subject: Path, found: Evaluation) -> Path:
+    """Return where a report goes: into the run; beside anything else, since a folder of images stays as it is."""
+    if (subject / "config.yaml").exists():
+        return subject
+    name = re.sub(r"[^\w.-]+", "_", found.report.subject.name) or "images"
+    return Path(f"{name}-evaluation")
+
+
+def show(report: Report, display: Display) -> None:
+    """Print a table of the scores, then what each needs to be said."""
+    rows = [(score.title, number(score.value), interval_text(score), number(score.held_out), ARROWS[score.better])
+            for score in report.scores]  # fmt: skip
+    display.table(("score", "value", "95 % interval", "held-out reals", "better"), rows)
+    for score in report.scores:
+        for text in (score.reason, score.verdict, *score.warnings):
+            if text:
+                display.say(f"  {score.title}: {text}")
+    display.say(f"measured in {report.seconds:.0f} s; again: {report.command}")
+
+
+ARROWS = {"lower": "lower", "higher": "higher", "none": ""}
+
+
+def number(value: float | None) -> str:
+    """Return a value with four significant digits, or a dash for none."""
+    return "-" if value is None else f"{value:,.4g}" if abs(value) < 1000 else f"{value:,.0f}"
+
+
+def interval_text(score: Score) -> str:
+    """Return "11.2 to 12.9", or nothing where there is no interval."""
+    interval = score.interval
+    return "" if interval is None else f"{number(interval.low)} to {number(interval.high)}"

@@ -1,0 +1,187 @@
+"""A report as one HTML file that a person reads: no other host, light and dark, printable, narrow screens too.
+
+Everything that came from a user is escaped in `markup.py`. `comparison_page.py` is the page of several reports.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from typing import Any
+
+from gansmith.evaluation.charts import line_chart
+from gansmith.evaluation.exhibit import Exhibit
+from gansmith.evaluation.markup import command, document, escape, figure, pairs, player, section
+from gansmith.evaluation.wording import BETTER, duration, numeral, range_text, spread_of
+from gansmith.report import Report, Score
+from gansmith.sizes import size_text
+
+ARROWS = {"lower": "↓", "higher": "↑", "none": "–"}
+FLAGGED = "flagged"
+"""What the verdict of a score begins with where something is wrong."""
+
+
+def report_page(report: Report, exhibit: Exhibit) -> str:
+    """Return the page of one report.
+
+    Args:
+        report: the numbers.
+        exhibit: the pictures, curves and config to show with them.
+    """
+    curves = "".join(line_chart(curve) for curve in exhibit.curves)
+    pictures = "".join(figure(picture) for picture in exhibit.pictures)
+    body = [
+        _headline(report),
+        section("scores", "Scores", score_table(report.scores), note=_how_to_read(report)),
+        section("pictures", "Pictures", pictures and f'<div class="pictures">{pictures}</div>'),
+        section("over-time", "Over time", player(exhibit.frames), note="The same latents at each moment of training."),
+        section("curves", "Curves", curves and f'<div class="charts">{curves}</div>'),
+        section("recipe", "Recipe", recipe_details(exhibit.recipe_yaml, exhibit.config_note, report.subject.recipe_id)),
+        section("protocol", "How it was measured", _protocol(report)),
+        section("rerun", "Measure it again", command(report.command)),
+    ]
+    return document(f"{report.subject.name}: evaluation", "\n".join(part for part in body if part))
+
+
+def _headline(report: Report) -> str:
+    subject, reference = report.subject, report.reference
+    what = "samples of" if subject.kind == "generator" else "images of"
+    lead = (
+        f"{subject.num_samples:,} {what} {subject.name}, {size_text(subject.size)}, against the "
+        f"{reference.num_images:,} {reference.split} images of {reference.name}, "
+        f"through {report.extractor.name} features."
+    )
+    facts = pairs((
+        ("Evaluated", _moment(report.created)),
+        ("Recipe", subject.recipe_name and f"{subject.recipe_name} ({subject.recipe_id})"),
+        ("Images seen in training", _count(subject.images_seen)),
+        ("Training time", None if subject.training_seconds is None else duration(subject.training_seconds)),
+        ("Seed of training", subject.training_seed),
+        ("gansmith", report.gansmith),
+    ))  # fmt: skip
+    flags = [score for score in report.scores if score.verdict and score.verdict.startswith(FLAGGED)]
+    banner = "".join(f'<p class="banner"><b>{escape(score.title)}</b> {escape(score.verdict)}</p>' for score in flags)
+    return (
+        f'<header><p class="kind">Evaluation</p><h1>{escape(subject.name)}</h1><p class="lead">{escape(lead)}</p>'
+        f"{facts}</header>{banner}"
+    )
+
+
+def _how_to_read(report: Report) -> str:
+    held_out = report.reference.held_out
+    same = (
+        f"“Real images get” is the same score for {report.reference.num_held_out:,} real images that no generator "
+        f"trained on ({held_out}): what a perfect generator gets."
+        if report.reference.num_held_out
+        else "There are no held-out real images to compare with."
+    )
+    return f"Each value with its 95 % interval: where the score's expectation at this number of samples lies. {same}"
+
+
+def score_table(scores: Sequence[Score]) -> str:
+    """Return the table of scores; protocol, verdict and warnings below each."""
+    rows = "".join(_score_rows(score) for score in scores)
+    return (
+        '<table class="scores"><thead><tr><th scope="col">Score</th><th scope="col" class="number">Value</th>'
+        '<th scope="col" class="number">95 % interval</th><th scope="col" class="number">Real images get</th>'
+        f'<th scope="col">Better</th></tr></thead>{rows}</table>'
+    )
+
+
+def _score_rows(score: Score) -> str:
+    head = f'<th scope="row">{escape(score.title)} <code>{escape(score.name)}</code></th>'
+    if score.value is None:
+        cells = f'<td colspan="4" class="reason">no value: {escape(score.reason or "no reason was given")}</td>'
+    else:
+        spread = spread_of(score.interval)
+        interval = range_text(score.interval.low, score.interval.high) if score.interval else "none"
+        held_out = "not measured" if score.held_out is None else numeral(score.held_out, spread)
+        empty = ' data-empty=""'
+        cells = (
+            f'<td class="number value" data-label="Value">{numeral(score.value, spread)}</td>'
+            f'<td class="number"{"" if score.interval else empty} data-label="95 % interval">{interval}</td>'
+            f'<td class="number"{empty if score.held_out is None else ""} data-label="Real images get">{held_out}</td>'
+            f'<td class="better" data-label="Better"><span aria-hidden="true">{ARROWS[score.better]}</span> '
+            f"{_better(score)}</td>"
+        )
+    return f'<tbody><tr>{head}{cells}</tr><tr class="notes"><td colspan="5">{_notes(score)}</td></tr></tbody>'
+
+
+def _better(score: Score) -> str:
+    return "neither" if score.better == "none" else score.better
+
+
+def _notes(score: Score) -> str:
+    verdict = ""
+    if score.verdict:
+        kind = "bad" if score.verdict.startswith(FLAGGED) else "good"
+        verdict = f'<p class="verdict {kind}">{escape(score.verdict)}</p>'
+    warnings = "".join(f'<p class="warning">{escape(warning)}</p>' for warning in score.warnings)
+    facts = pairs((
+        ("Protocol", score.protocol),
+        ("Interval", score.interval and score.interval.method),
+        ("Direction", BETTER[score.better]),
+        *((name.replace("_", " "), _detail(value)) for name, value in score.details.items()),
+        ("Computed in", f"{score.seconds:.1f} s"),
+    ))  # fmt: skip
+    return f"{verdict}{warnings}<details><summary>{escape(score.protocol)}</summary>{facts}</details>"
+
+
+def _detail(value: Any) -> str:
+    if isinstance(value, bool) or value is None:
+        return {True: "yes", False: "no", None: "none"}[value]
+    if isinstance(value, int | float):
+        return numeral(value)
+    if isinstance(value, Mapping):
+        return ", ".join(f"{name} {_detail(part)}" for name, part in value.items())
+    if isinstance(value, list | tuple):
+        return ", ".join(map(_detail, value))
+    return str(value)
+
+
+def recipe_details(recipe_yaml: str | None, note: str | None, recipe_id: str | None) -> str:
+    """Return the config of a run, folded away, with a sentence on it; "" where there is neither."""
+    said = f"<p>{escape(note)}</p>" if note else ""
+    if recipe_yaml is None:
+        return said
+    title = "Every setting" + (f" (recipe {recipe_id})" if recipe_id else "")
+    return f"{said}<details><summary>{escape(title)}</summary><pre><code>{escape(recipe_yaml)}</code></pre></details>"
+
+
+def _protocol(report: Report) -> str:
+    subject, reference, extractor = report.subject, report.reference, report.extractor
+    held_out = f"{reference.num_held_out:,}: {reference.held_out}" if reference.num_held_out else "none"
+    groups = (
+        ("Samples", (
+            ("From", subject.path), ("Fingerprint", subject.fingerprint), ("Count", f"{subject.num_samples:,}"),
+            ("Size", f"{size_text(subject.size)}, {subject.channels} channel{'s' * (subject.channels > 1)}"),
+            ("Seed of latents", subject.seed),
+        )),
+        ("Reference", (
+            ("Data", reference.path), ("Split", reference.split), ("Fingerprint", reference.fingerprint),
+            ("Images", f"{reference.num_images:,}"), ("Held out", held_out), ("Fit", reference.fit),
+            ("Classes", ", ".join(reference.class_names) or None),
+        )),
+        ("Features", (
+            ("Extractor", extractor.name), ("Checksum", extractor.checksum), ("Dimension", f"{extractor.dim:,}"),
+            ("Preparation", extractor.preparation), ("Note", extractor.note or None),
+        )),
+        ("Environment", (
+            *((name.replace("_", " "), _detail(value)) for name, value in report.environment.items()),
+            ("measured in", duration(report.seconds)),
+        )),
+    )  # fmt: skip
+    return (
+        f'<div class="facts">{"".join(f"<div><h3>{name}</h3>{pairs(values)}</div>" for name, values in groups)}</div>'
+    )
+
+
+def _moment(created: str) -> str:
+    try:
+        return datetime.fromisoformat(created).strftime("%-d %B %Y, %H:%M UTC")
+    except ValueError:
+        return created
+
+
+def _count(number: int | None) -> str | None:
+    return None if number is None else f"{number:,}"

@@ -1,0 +1,158 @@
+"""Scores that are measured only when asked for: most of them train something. The others are in `scores.py`."""
+
+from __future__ import annotations
+
+from torch import Tensor
+
+from gansmith.data.sources.stacked import StackedSource
+from gansmith.errors import UsageError
+from gansmith.evaluation.classes import inception_score
+from gansmith.evaluation.context import Context
+from gansmith.evaluation.detection import detect
+from gansmith.evaluation.detection import estimate_seconds as seconds_to_detect
+from gansmith.evaluation.extractors.classifier import make_classifier
+from gansmith.evaluation.extractors.preparation import Setting
+from gansmith.evaluation.features import chosen_rows
+from gansmith.evaluation.modes import intra_class_distance, stacked_modes
+from gansmith.evaluation.reference import open_real
+from gansmith.evaluation.results import is_published_inception, of_estimate, without_value
+from gansmith.evaluation.worth import estimate_seconds as seconds_of_worth
+from gansmith.evaluation.worth import worth
+from gansmith.report import Interval, Score
+
+IS_SPLITS = 10
+
+
+def inception(context: Context) -> list[Score]:
+    """Return the Inception score (Salimans et al. 2016): of Inception's classes, or of the data's."""
+    features = context.extractor.facts
+    is_published = is_published_inception(context)
+    name = "inception_score" if is_published else f"is_{features.name}"
+    title = "Inception score" if is_published else f"Inception score of the {features.name}'s classes"
+    protocol = f"{context.num_samples:,} samples in {IS_SPLITS} splits, mean (spread in the details)"
+    probabilities = context.fake.probabilities
+    if probabilities is None:
+        reason = f"{features.name} knows no classes; --extractor classifier or inception does"
+        return [without_value(name, title, protocol, reason)]
+    mean, spread = inception_score(probabilities, IS_SPLITS)
+    held_out = context.held_out.probabilities if context.held_out is not None else None
+    ideal = None if held_out is None else inception_score(held_out, IS_SPLITS)[0]
+    return [
+        Score(name=name, title=title, value=mean, better="higher", held_out=ideal, protocol=protocol,
+              details={"standard_deviation_of_splits": spread})
+    ]  # fmt: skip
+
+
+def intra_class(context: Context) -> list[Score]:
+    """Return the mean Fréchet distance within each class (Miyato & Koyama 2018)."""
+    name, title = (
+        f"intra_fd_{context.extractor.facts.name}",
+        f"Distance within a class ({context.extractor.facts.name})",
+    )
+    found = _labels(context)
+    protocol = f"mean over classes; {context.num_samples:,} samples, labels {found[1]}"
+    if found[0] is None:
+        return [without_value(name, title, protocol, found[1])]
+    real_labels = context.real.compared.labels
+    assert real_labels is not None
+    names = context.real.facts.class_names
+    result = intra_class_distance(
+        context.fake.values, found[0].numpy(), context.real_features.values, real_labels, len(names)
+    )
+    by_class = {names[number]: value for number, value in enumerate(result.by_class)}
+    if result.estimate is None:
+        return [without_value(name, title, protocol, result.reason or "no class has a distance")]
+    score = of_estimate(context, name, title, result.estimate, "lower", None, protocol)
+    return [score.model_copy(update={"details": {"by_class": by_class}})]
+
+
+def adversarial(context: Context) -> list[Score]:
+    """Return how well a fresh discriminator tells samples from held-out real images."""
+    real, what = _unseen(context)
+    found = detect(
+        real, context.samples.images, device=str(context.device),
+        on_progress=lambda share: context.on_progress("telling samples from reals", round(100 * share), 100),
+    )  # fmt: skip
+    low, high = found.interval
+    return [
+        Score(
+            name="adversarial_accuracy", title="Adversarial accuracy (0.5: cannot be told)", value=found.accuracy,
+            interval=Interval(low=low, high=high, method=f"Wilson, {found.num_test:,} images"), better="none",
+            held_out=0.5, verdict=found.verdict,
+            protocol=f"a fresh discriminator, {found.num_steps:,} steps on {found.num_train:,} images, tested on "
+                     f"{found.num_test:,} others, half of each samples and {what}",
+        )
+    ]  # fmt: skip
+
+
+def adversarial_seconds(context: Context) -> float:
+    """Return about how long that takes here."""
+    return seconds_to_detect(_unseen(context)[0], str(context.device))
+
+
+def worth_to_a_classifier(context: Context) -> list[Score]:
+    """Return how much better a classifier becomes by learning from samples too, in points of accuracy."""
+    title = "Worth to a classifier: gain in accuracy"
+    labels, how = _labels(context)
+    if labels is None:
+        return [without_value("worth", title, "needs classes", how)]
+    found = worth(
+        *context.real.for_a_classifier(), context.samples.images, labels, device=str(context.device),
+        on_progress=lambda share: context.on_progress("training classifiers", round(100 * share), 100),
+    )  # fmt: skip
+    low, high = found.gain.interval
+    return [
+        Score(
+            name="worth", title=title, value=found.gain.mean, better="higher", verdict=found.verdict,
+            interval=Interval(low=low, high=high, method=f"Student's t over {len(found.seeds)} seeds"),
+            protocol=f"accuracy on {found.num_held_out:,} held-out images, trained on {found.num_real:,} real images and "
+                     f"{found.num_fake:,} samples less trained on real alone; {found.num_steps:,} steps each; labels of "
+                     f"samples {how}",
+            details={"real": list(found.real.values), "fake": list(found.fake.values), "both": list(found.both.values)},
+        )
+    ]  # fmt: skip
+
+
+def worth_seconds(context: Context) -> float:
+    """Return about how long that takes here; nothing where there are no classes."""
+    return seconds_of_worth(context.real.train, device=str(context.device)) if context.classifier else 0.0
+
+
+def stacked(context: Context) -> list[Score]:
+    """Return how many modes of stacked images the samples have (Metz et al. 2017).
+
+    Raises:
+        UsageError: the real images are not stacked.
+    """
+    source = context.real.source
+    if not isinstance(source, StackedSource):
+        raise UsageError(f"score modes: {source.name} is not stacked; give --data stacked:DATA")
+    digits = open_real(source.inner, context.samples.facts.size, 1, say=context.say)
+    setting = Setting(*digits.for_a_classifier(), None, context.device, context.say, None)
+    reader = make_classifier(setting).classifier
+    found = stacked_modes(context.samples.images, reader)
+    protocol = f"{found.num_samples:,} samples, each channel read by a classifier of {source.inner.name}"
+    kl = "Reverse KL of modes (nats)"
+    return [
+        Score(name="modes", title=f"Modes of {found.of:,}", value=float(found.num_modes), better="higher",
+              protocol=protocol, details={"of": found.of, "read_at_least_once": found.num_read}),
+        Score(name="modes_kl", title=kl, value=found.kl, held_out=found.kl_of_perfect, protocol=protocol),
+    ]  # fmt: skip
+
+
+def _labels(context: Context) -> tuple[Tensor | None, str]:
+    """Return the class of each sample and how it is known, or None and why not."""
+    names, samples = context.real.facts.class_names, context.samples
+    if context.classifier is None:
+        return None, f"{context.real.facts.name} has no classes (sub-folders are classes)"
+    if samples.labels is not None and samples.class_names == names:
+        return samples.labels, "as the generator was asked for" if samples.model else "by folder"
+    return context.class_probabilities.argmax(1), "as the classifier reads them"
+
+
+def _unseen(context: Context) -> tuple[Tensor, str]:
+    """Return real images to tell samples from: held-out ones where there are any."""
+    data = context.real.test or context.real.train
+    most = min(len(data), context.num_samples)
+    what = "held-out real images" if context.real.test else "training images, which have no test split"
+    return data.batch(chosen_rows(len(data), most)).images, what
