@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import signal
+import time
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -20,12 +22,13 @@ from gansmith.data import open_data
 from gansmith.errors import Interrupted, UsageError
 from gansmith.evaluation import quick
 from gansmith.recipes import RECIPES
+from gansmith.training import loop as loop_module
 from gansmith.training import run as run_module
 from gansmith.training import watch as watch_module
 from gansmith.training.evaluations import BEST, EVALUATIONS
 from gansmith.training.folder import CONFIG, RunConfig
 from gansmith.training.log import Metrics
-from tests.end_to_end.processes import gansmith as command
+from tests.end_to_end import processes
 from tests.unit.scorings import GivenScores
 
 
@@ -152,6 +155,18 @@ def test_10_signal_during_an_evaluation_abandons_it_saves_and_goes_on(
     assert seen(tmp_path)[0] == (72, 1.0)
 
 
+def test_what_evaluations_take_is_no_training_time(
+    data: PlainDigits, tmp_path: Path, given: Callable[[GivenScores], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    evaluated: list[bool] = []
+    clock = SimpleNamespace(perf_counter=lambda: time.perf_counter() + 1000 * len(evaluated), time=time.time)
+    monkeypatch.setattr(loop_module, "time", clock)
+    given(GivenScores([1.0], on_value=lambda: evaluated.append(True)))
+    run = train(data, tmp_path, 128, evaluate_every=32)
+    assert len(evaluated) == 4
+    assert run.seconds < 1000
+
+
 def test_finished_run_is_evaluated_once_where_it_was_not(
     data: PlainDigits, tmp_path: Path, given: Callable[[GivenScores], None]
 ) -> None:
@@ -205,11 +220,21 @@ def test_points_of_the_plane_and_patience_alone_are_mistakes_before_anything_is_
     assert not (tmp_path / "run").exists()
 
 
+def test_mistakes_of_the_command_are_found_before_training() -> None:
+    command, unknown = parse(["train", "digits", "--patience", "3"])
+    with pytest.raises(UsageError, match="--patience: counts evaluations"):
+        command.run(unknown)
+    command, unknown = parse(["train", "digits", "--evaluate-every", "often", "--patience", "0"])
+    with pytest.raises(UsageError) as raised:
+        command.run(unknown)
+    assert [problem.split(":")[0] for problem in raised.value.problems] == ["--evaluate-every often", "--patience 0"]
+
+
 @pytest.mark.slow
 @pytest.mark.timeout(1200)
 def test_digits_are_judged_by_their_own_classifier_at_a_tenth_of_the_time(tmp_path: Path) -> None:
     options = ("--recipe", "dcgan-small", "--minutes", "2", "--evaluate-every", "5k", "--out", "run")
-    result = command("train", "digits", *options, cwd=tmp_path, timeout=1100)
+    result = processes.gansmith("train", "digits", *options, cwd=tmp_path, timeout=1100)
     assert result.returncode == 0, result.stderr
     assert "training the classifier that reads digits, once" in result.stdout
     scores = seen(tmp_path / "run")
