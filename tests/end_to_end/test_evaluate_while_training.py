@@ -12,7 +12,6 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-import yaml
 
 import gansmith
 from gansmith import ema
@@ -187,15 +186,6 @@ def test_rerun_of_a_config_evaluates_as_the_run_did(tmp_path: Path, given: Calla
     again = run_module.rerun(tmp_path / "run" / CONFIG, tmp_path / "again", quiet=True)
     assert again.images_seen == 128
     assert seen(tmp_path / "again") == seen(tmp_path / "run")
-
-
-def test_config_of_before_there_were_evaluations_is_read(tmp_path: Path) -> None:
-    train("digits", tmp_path, 64)
-    values = yaml.safe_load((tmp_path / CONFIG).read_text())
-    del values["evaluate_every"], values["patience"]
-    (tmp_path / CONFIG).write_text(yaml.safe_dump(values))
-    config = RunConfig.load(tmp_path / CONFIG)
-    assert (config.evaluate_every, config.patience) == (None, None)
 
 
 def test_scores_are_curves_in_tensorboard(
