@@ -17,11 +17,11 @@ LAYERS: list[set[str]] = [
     {"networks"},
     {"build"},
     {"training.state", "training.log", "training.stop", "training.folder", "training.classify", "training.track"}
-    | {"checkpoint", "restore", "models", "classifiers", "sampling"}
-    | {f"evaluation.{name}" for name in ("extractors", "features", "reference", "subject")},
+    | {"training.evaluations", "checkpoint", "restore", "models", "classifiers", "sampling"}
+    | {f"evaluation.{name}" for name in ("extractors", "features", "reference", "subject", "quick")},
     {"training.step", "training.objective", "training.adversarial"},
     {"training.loop", "training.session", "training.run"}
-    | {"training.estimate", "training.memory"}
+    | {"training.estimate", "training.memory", "training.watch"}
     | {f"evaluation.{name}" for name in ("exhibit", "wording", "markup", "charts", "page")}
     | {f"evaluation.{name}" for name in ("significance", "entries", "comparison", "comparison_page")}
     | {f"evaluation.{name}" for name in ("trials", "detection", "worth", "modes", "memories", "requested")}

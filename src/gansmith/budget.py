@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from gansmith.errors import UsageError
 
 DEFAULT_MINUTES = 10.0
+PATIENCE_ALONE = "--patience: counts evaluations, and there are none; give --evaluate-every too, such as 100k"
 
 
 @dataclass(frozen=True)

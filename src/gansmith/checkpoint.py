@@ -102,7 +102,7 @@ def save_checkpoint(
     try:
         partial.mkdir(parents=True)
         _write_files(state, partial, seconds, fingerprint, is_settled)
-        _put_in_place(partial, final)
+        put_in_place(partial, final)
     except OSError as error:
         shutil.rmtree(partial, ignore_errors=True)
         raise ResourceError(f"{final}: could not save ({error.strerror}); earlier checkpoints are kept") from error
@@ -179,8 +179,8 @@ def _sync_folder(folder: Path) -> None:
         os.close(descriptor)
 
 
-def _put_in_place(partial: Path, final: Path) -> None:
-    """Rename; a checkpoint of the same step (a damaged one, or the same one again) is moved out of the way first."""
+def put_in_place(partial: Path, final: Path) -> None:
+    """Rename a folder that was written aside; one of that name is moved out of the way first, and then removed."""
     if final.exists():
         replaced = final.with_name(f"{REPLACED}{final.name}-{os.getpid()}")
         final.rename(replaced)
@@ -201,7 +201,7 @@ def checkpoint_folders(folder: Path) -> list[Path]:
 
 
 def clean_up(folder: Path) -> None:
-    """Remove what a killed save left; a checkpoint that was moved aside but not yet replaced is put back."""
+    """Remove what a killed save left; a folder that was moved aside but not yet replaced is put back."""
     for left in list(folder.glob(f"{PARTIAL}*")):
         shutil.rmtree(left, ignore_errors=True)
     for left in list(folder.glob(f"{REPLACED}*")):

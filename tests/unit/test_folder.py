@@ -196,6 +196,11 @@ def change_config(folder: Path, change) -> None:
     (folder / CONFIG).write_text(yaml.safe_dump(values))
 
 
+def test_config_of_before_there_were_evaluations_is_read(tmp_path):
+    change_config(tmp_path, lambda values: (values.pop("evaluate_every"), values.pop("patience")))
+    assert RunConfig.load(tmp_path / CONFIG) == config_of()
+
+
 class TestFindRun:
     def test_first_run_of_a_request_is_number_1(self, tmp_path):
         assert find_run(config_of(), None, tmp_path / "runs") == (tmp_path / "runs" / "digits-mlp-1", None)

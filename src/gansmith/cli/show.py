@@ -63,6 +63,7 @@ def _run_lines(path: Path) -> list[str]:
         last = records[-1]
         numbers = "  ".join(f"{key} {last[key]:.3f}" for key in ("loss_d", "loss_g", "d_accuracy") if key in last)
         lines.append(f"{last['images']:,} images in {last['seconds']:,.0f} s of training; {numbers}")
+    lines += _scores_of(path)
     try:
         checkpoint, passed_over = read_newest(path / "checkpoints")
         lines += [f"damaged: {reason}" for reason in passed_over]
@@ -74,12 +75,24 @@ def _run_lines(path: Path) -> list[str]:
     return [*lines, *recipe_lines(config.recipe)]
 
 
+def _scores_of(run: Path) -> list[str]:
+    from gansmith.training.evaluations import BEST, EVALUATIONS, best_of, score_text
+    from gansmith.training.log import Metrics
+
+    scores = [record for record in Metrics(run / EVALUATIONS).read() if record["value"] is not None]
+    lines = [f"newest score: {score_text(scores[-1])}"] if scores else []
+    best = best_of(run)
+    return [*lines, *([f"best score: {score_text(best)}, kept in {run / BEST}"] if best else [])]
+
+
 def _model_lines(path: Path) -> list[str]:
     from gansmith.models import load
+    from gansmith.training.evaluations import score_of, score_text
 
-    model = load(path)
+    model, score = load(path), score_of(path)
     return [
         f"{path}: a generator at {model.images_seen:,} images seen ({model.recipe.id})",
+        *([f"the best of its run: {score_text(score)}"] if score else []),
         *([f"classes: {', '.join(model.classes.names)}"] if model.classes else []),
         *recipe_lines(model.recipe),
     ]

@@ -10,7 +10,7 @@ from typing import Annotated, Any, get_args
 import tyro
 
 from gansmith import sizes
-from gansmith.budget import Budget
+from gansmith.budget import PATIENCE_ALONE, Budget
 from gansmith.cli.command import Command
 from gansmith.cli.parsing import channel_count, natural, one_of, parsed, positive
 from gansmith.errors import UsageError
@@ -59,6 +59,11 @@ class TrainCommand(Command):
     """Images between checkpoints; by default twenty over the budget. The last two are kept."""
     keep_every: Annotated[str | None, tyro.conf.arg(metavar="N", help_behavior_hint="")] = None
     """Keep the checkpoint at each multiple of so many images for good: 100k."""
+    evaluate_every: Annotated[str | None, tyro.conf.arg(metavar="N", help_behavior_hint="")] = None
+    """Measure a score at each multiple of so many images (100k), and keep the best generator in best/; put off where
+    that would take more than a tenth of the time."""
+    patience: Annotated[str | None, tyro.conf.arg(metavar="N", help_behavior_hint="")] = None
+    """Stop after so many evaluations in a row that bring no better score."""
     track: bool = False
     """Write TensorBoard events into the run folder (extra: track)."""
     device: Annotated[str, tyro.conf.arg(metavar="DEVICE")] = "auto"
@@ -78,10 +83,12 @@ class TrainCommand(Command):
         from gansmith.training.run import rerun, train
 
         if self.config is not None:
+            from gansmith.training.folder import Intervals
             from gansmith.training.session import Options
 
+            changes = Intervals(None, values["keep_every"], values["evaluate_every"], values["patience"])
             rerun(
-                self.config, self.out, self._budget(values), self.device, keep_every=values["keep_every"],
+                self.config, self.out, self._budget(values), self.device, changes=changes,
                 options=Options(self.allow_bad, self.track), quiet=self.quiet,
             )  # fmt: skip
             return
@@ -109,7 +116,11 @@ class TrainCommand(Command):
             "seed": parsed(problems, "--seed", "0" if self.seed is None else self.seed, natural),
             "save_every": parsed(problems, "--save-every", self.save_every, parse_count),
             "keep_every": parsed(problems, "--keep-every", self.keep_every, parse_count),
+            "evaluate_every": parsed(problems, "--evaluate-every", self.evaluate_every, parse_count),
+            "patience": parsed(problems, "--patience", self.patience, parse_count),
         }
+        if self.patience is not None and self.evaluate_every is None and self.config is None:
+            problems.append(PATIENCE_ALONE)
         size = parsed(problems, "--size", self.size, sizes.parse_size)
         channels = parsed(problems, "--channels", self.channels, channel_count)
         fit: Any = parsed(problems, "--fit", self.fit, one_of(get_args(sizes.Fit)))

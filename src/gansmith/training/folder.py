@@ -1,6 +1,7 @@
 """A run's folder: what is in it, whether it belongs to a request, and who is training in it.
 
 config.yaml  metrics.jsonl  reals.png  samples/000012800.png  checkpoints/000000012800/  .lock
+evaluations.jsonl  best/ (where it is evaluated while training)
 """
 
 from __future__ import annotations
@@ -33,6 +34,20 @@ log = logging.getLogger("gansmith")
 
 
 @dataclass(frozen=True)
+class Intervals:
+    """What a run does now and then, in images seen; None: not, or by default.
+
+    Attributes:
+        save_every, keep_every, evaluate_every, patience: see `RunConfig`.
+    """
+
+    save_every: int | None = None
+    keep_every: int | None = None
+    evaluate_every: int | None = None
+    patience: int | None = None
+
+
+@dataclass(frozen=True)
 class RunConfig:
     """Everything that reruns a run: `gansmith train --config runs/x/config.yaml --out runs/y`.
 
@@ -46,6 +61,8 @@ class RunConfig:
         save_every: images between snapshots, or None.
         micro_batch: images computed at once where a whole batch does not fit into memory, or None.
         keep_every: keep the checkpoint at each multiple of so many images for good, or None.
+        evaluate_every: images between evaluations while training, or None.
+        patience: evaluations in a row without a new best after which training stops, or None.
     """
 
     data: str
@@ -58,6 +75,13 @@ class RunConfig:
     save_every: int | None
     micro_batch: int | None = None
     keep_every: int | None = None
+    evaluate_every: int | None = None
+    patience: int | None = None
+
+    @property
+    def intervals(self) -> Intervals:
+        """What it does now and then."""
+        return Intervals(self.save_every, self.keep_every, self.evaluate_every, self.patience)
 
     def identity(self) -> dict[str, Any]:
         """Return what two runs must share to be one: request, data, seed."""
@@ -74,6 +98,8 @@ class RunConfig:
             "save_every": self.save_every,
             "micro_batch": self.micro_batch,
             "keep_every": self.keep_every,
+            "evaluate_every": self.evaluate_every,
+            "patience": self.patience,
             "request": self.request.as_dict(),
             "recipe_id": self.recipe.id,
             "recipe": json.loads(self.recipe.canonical_json()),
@@ -110,6 +136,8 @@ class RunConfig:
                 save_every=file.save_every,
                 micro_batch=file.micro_batch,
                 keep_every=file.keep_every,
+                evaluate_every=file.evaluate_every,
+                patience=file.patience,
             )
         except OSError as error:
             raise UsageError(f"{path}: cannot be read ({error.strerror})") from error
@@ -148,6 +176,8 @@ class _ConfigFile(Settings):
     save_every: PositiveInt | None
     micro_batch: PositiveInt | None
     keep_every: PositiveInt | None
+    evaluate_every: PositiveInt | None = None  # files of before it was there
+    patience: PositiveInt | None = None
     request: _RequestInFile
     recipe_id: str
     recipe: Recipe

@@ -86,6 +86,8 @@ class Loop:
         seconds: of training before this stretch, and then in all.
         save_every: images between snapshots; None: twenty over the budget, 5 s to 5 min apart.
         keep_every: a snapshot is also due at each multiple of so many images.
+        on_evaluate: asked after every step, with the seconds of training so far, whether to stop early; what it takes
+            is not counted as training.
     """
 
     objective: Objective
@@ -98,6 +100,7 @@ class Loop:
     seconds: float = 0.0
     save_every: int | None = None
     keep_every: int | None = None
+    on_evaluate: Callable[[float], bool] | None = None
 
     def run(self) -> None:
         """Train.
@@ -107,9 +110,9 @@ class Loop:
         """
         batches, totals = Batches(self.objective, self.state, self.data), Totals()
         self._waited, self._recorded, self._snapped = 0.0, (0.0, self.images), (self.seconds, self.images)
-        begun, before = time.perf_counter(), self.seconds
+        begun, before, is_enough = time.perf_counter(), self.seconds, False
         self._recorded = (before, self.images)
-        while not self.is_spent and self.stop.received is None:
+        while not self.is_spent and not is_enough and self.stop.received is None:
             started = time.perf_counter()
             batch = batches.next()
             self._waited += time.perf_counter() - started
@@ -118,10 +121,12 @@ class Loop:
             if self.state.counters["steps"] == 1 or self.seconds - self._recorded[0] >= LOG_INTERVAL_SECONDS:
                 self._record(totals)
                 self.seconds = before + time.perf_counter() - begun
+            paused = time.perf_counter()
             if self._snapshot_is_due() and not self.is_spent:
-                paused = time.perf_counter()
                 self._snapshot(totals)
-                begun += time.perf_counter() - paused
+            if self.on_evaluate is not None and not self.is_spent and self.stop.received is None:
+                is_enough = self.on_evaluate(self.seconds)
+            begun += time.perf_counter() - paused
         if self.images == 0 or self.images != self._snapped[1]:
             self._snapshot(totals)
 

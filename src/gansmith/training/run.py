@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import os
 from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any, get_args
 
@@ -12,21 +13,23 @@ import numpy as np
 import torch
 
 from gansmith import runtime
-from gansmith.budget import Budget
+from gansmith.budget import PATIENCE_ALONE, Budget
 from gansmith.data import DataSet, Source, facts_of, open_data, open_source
 from gansmith.data.cache import cache_folder
 from gansmith.errors import DataError, UsageError
+from gansmith.evaluation.quick import check_evaluable, open_test, quick_score
 from gansmith.recipe import Recipe
 from gansmith.recipes import AUTO, DEFAULT_RECIPE
 from gansmith.recipes.auto import Choice
 from gansmith.request import Request
 from gansmith.sizes import Fit, Size, size_text
 from gansmith.training.adversarial import OBJECTIVES
-from gansmith.training.folder import RunConfig, find_run, lock
+from gansmith.training.folder import Intervals, RunConfig, find_run, lock
 from gansmith.training.log import Display
 from gansmith.training.memory import choose_micro_batch
 from gansmith.training.session import Options, Run, Session
 from gansmith.training.track import require_tensorboard
+from gansmith.training.watch import Plan
 
 MOST_SKIPPED_SHOWN, MOST_CLASSES_SHOWN = 5, 12
 
@@ -36,21 +39,19 @@ def train(
     recipe: str | Recipe = DEFAULT_RECIPE,
     *,
     overrides: Sequence[str] = (),
-    size: Size | None = None,
-    channels: int | None = None,
+    size: Size | None = None, channels: int | None = None,
     conditional: bool = False,
     fit: Fit = "crop",
-    images: int | None = None,
-    minutes: float | None = None,
+    images: int | None = None, minutes: float | None = None,
     seed: int = 0,
     out: str | os.PathLike[str] | None = None,
     device: str = "auto",
-    save_every: int | None = None,
-    keep_every: int | None = None,
+    save_every: int | None = None, keep_every: int | None = None,
+    evaluate_every: int | None = None, patience: int | None = None,
     allow_bad: bool = False,
     track: bool = False,
     quiet: bool = False,
-) -> Run:
+) -> Run:  # fmt: skip
     """Train a GAN, or go on with the run that the same call began; return its folder and what was done.
 
     Args:
@@ -69,6 +70,8 @@ def train(
         device: "auto", "cpu", "cuda", "cuda:1".
         save_every: images between checkpoints; by default twenty over the budget.
         keep_every: keep the checkpoint at each multiple of so many images; by default only the last two are kept.
+        evaluate_every: images between scores, in at most a tenth of the time; the best generator is kept in `best/`.
+        patience: stop after so many scores in a row that are no better.
         allow_bad: go on where more than 5 % of the images cannot be read.
         track: write TensorBoard events into the run folder; needs the extra `track`.
         quiet: print nothing.
@@ -81,12 +84,12 @@ def train(
         DivergedError: a loss stopped being finite.
         Interrupted: Ctrl-C or SIGTERM; the state is saved and the same call goes on.
     """
-    counts = {"channels": channels, "save_every": save_every, "keep_every": keep_every}
+    intervals = Intervals(save_every, keep_every, evaluate_every, patience)
+    counts = {"channels": channels, **asdict(intervals)}
     if problems := _call_problems(recipe, overrides, size, seed, counts, fit, device):
         raise UsageError(problems)
     request = Request(recipe, tuple(overrides), size, channels, conditional, fit)
     display, options = Display(quiet), Options(allow_bad, track)
-    intervals = (save_every, keep_every)
     try:
         return _train(data, request, Budget.of(images, minutes), seed, out, device, intervals, display, options)
     finally:
@@ -128,7 +131,7 @@ def rerun(
     budget: Budget | None = None,
     device: str = "auto",
     *,
-    keep_every: int | None = None,
+    changes: Intervals | None = None,
     options: Options | None = None,
     quiet: bool = False,
 ) -> Run:
@@ -139,13 +142,14 @@ def rerun(
         out: run folder, or None for the newest of this request.
         budget: instead of the one in the file.
         device: as in `train`.
-        keep_every: instead of the one in the file.
+        changes: instead of those in the file, where they are not None.
         options: of this process.
         quiet: print nothing.
     """
     config = RunConfig.load(config_file)
     budget = budget or Budget(config.images, config.minutes)
-    display, intervals = Display(quiet), (config.save_every, keep_every or config.keep_every)
+    given = {name: value for name, value in asdict(changes or Intervals()).items() if value is not None}
+    display, intervals = Display(quiet), dataclasses.replace(config.intervals, **given)
     try:
         return _train(
             config.data, config.request, budget, config.seed, out, device, intervals, display, options or Options(),
@@ -157,16 +161,20 @@ def rerun(
 
 def _train(
     data: Any, request: Request, budget: Budget, seed: int, out: str | os.PathLike[str] | None, device_name: str,
-    intervals: tuple[int | None, int | None], display: Display, options: Options, original: RunConfig | None = None,
+    intervals: Intervals, display: Display, options: Options, original: RunConfig | None = None,
 ) -> Run:  # fmt: skip
     if problems := request.problems():
         raise UsageError(problems)
+    if intervals.patience and not intervals.evaluate_every:
+        raise UsageError(PATIENCE_ALONE)
     if options.track:
         require_tensorboard()
     device = runtime.choose_device(device_name)
     source = open_source(data)
     choice = Choice(original.recipe, ()) if original else resolve(request, source, device, budget, display)
     recipe = choice.recipe
+    if intervals.evaluate_every:
+        check_evaluable(recipe, source)
     data_set = open_data(
         source, recipe.size, recipe.channels, on_progress=display.decoding, fit=request.fit, allow_bad=options.allow_bad
     )
@@ -177,18 +185,21 @@ def _train(
             f"{data_set.fingerprint}, was {original.fingerprint}); train on them without --config"
         )
     data_text = os.fspath(data) if isinstance(data, str | os.PathLike) else source.name
+    options = dataclasses.replace(
+        options, plan=_plan(intervals, source, recipe, data_set, request.fit, device, display)
+    )
     del source  # the directory of a large zip takes tens of megabytes
     runtime.keep_large_allocations()  # not before: decoding gives back what a large image took
-    save_every, keep_every = intervals
     asked = RunConfig(
-        data_text, request, recipe, data_set.fingerprint, seed, budget.images, budget.minutes, save_every,
-        original.micro_batch if original else None, keep_every,
+        data_text, request, recipe, data_set.fingerprint, seed, budget.images, budget.minutes,
+        micro_batch=original.micro_batch if original else None, **asdict(intervals),
     )  # fmt: skip
     folder, stored = find_run(asked, None if out is None else Path(out), is_exact=original is not None)
     if stored is not None:
         asked = dataclasses.replace(
-            asked, recipe=stored.recipe, micro_batch=stored.micro_batch, keep_every=keep_every or stored.keep_every
-        )
+            asked, recipe=stored.recipe, micro_batch=stored.micro_batch,
+            keep_every=intervals.keep_every or stored.keep_every,
+        )  # fmt: skip
     elif choice.reasons:
         display.say("\n".join([f"{request.name} chose:", *(f"  {reason}" for reason in choice.reasons)]))
     budget = _within_schedule(budget, asked.recipe, display)
@@ -200,6 +211,16 @@ def _train(
             return Session(folder, asked, data_set, budget, device, display, options).train()
     finally:
         held.release()
+
+
+def _plan(
+    intervals: Intervals, source: Source, recipe: Recipe, train: DataSet, fit: Fit, device: torch.device,
+    display: Display,
+) -> Plan | None:  # fmt: skip
+    if intervals.evaluate_every is None:
+        return None
+    test = open_test(source, recipe, fit, display)
+    return Plan(intervals.evaluate_every, intervals.patience, lambda: quick_score(train, test, device, display))
 
 
 def resolve(request: Request, source: Source, device: torch.device, budget: Budget, display: Display) -> Choice:

@@ -26,6 +26,7 @@ from gansmith.images import POINT_SHAPE, save_grid, save_scatter, to_float
 from gansmith.recipe import Recipe
 from gansmith.restore import restore
 from gansmith.training.adversarial import OBJECTIVES, PREVIEW_CLASSES, PREVIEW_COLUMNS, preview_count
+from gansmith.training.evaluations import scalars_of
 from gansmith.training.folder import CONFIG, RunConfig
 from gansmith.training.log import Display, Metrics, Progress
 from gansmith.training.loop import Loop
@@ -34,6 +35,7 @@ from gansmith.training.objective import Objective
 from gansmith.training.state import TrainState
 from gansmith.training.stop import StopSignal
 from gansmith.training.track import Tracker
+from gansmith.training.watch import Plan, Watch
 
 PREVIEW_SEED = 0
 LONGEST_PREVIEW_AT_STOP = 3.0
@@ -48,10 +50,12 @@ class Options:
     Attributes:
         allow_bad: go on where more than 5 % of the images cannot be read.
         track: write TensorBoard events.
+        plan: of evaluations while training, or None.
     """
 
     allow_bad: bool = False
     track: bool = False
+    plan: Plan | None = None
 
 
 @dataclass(frozen=True)
@@ -132,24 +136,30 @@ class Session:
     def _train(self) -> Run:
         try:
             state, seconds = self._open()
+            plan, say = self.options.plan, self.display.say
+            watch = Watch(self.folder, self.objective, state, plan, self.stop, say, self._track)
         except OSError as error:
             raise self._not_writable(error) from error
         loop = Loop(
             self.objective, state, self.data, self.budget, self._record, lambda spent: self._snapshot(state, spent),
-            self.stop, seconds, self.config.save_every, self.config.keep_every,
+            self.stop, seconds, self.config.save_every, self.config.keep_every, watch,
         )  # fmt: skip
-        if loop.is_spent:
-            self.display.say(
-                f"{self.folder}: finished already, {state.counters['images']:,} images seen; "
+        if loop.is_spent or watch.why_over:
+            finished = (
+                f"finished already, {state.counters['images']:,} images seen; "
                 "go on with a larger --images or --minutes, or start another with --seed or --out"
             )
+            say(f"{self.folder}: {watch.why_over or finished}")
+            watch.finish()
             return Run(self.folder, state.recipe, state.counters["images"], seconds)
         try:
             self._begin(state)
         except OSError as error:
             raise self._not_writable(error) from error
+        watch.begin()
         with self.stop:
             loop.run()
+            watch.finish()
         self.display.close()
         if self._failed_save is not None:
             raise ResourceError(
@@ -161,10 +171,10 @@ class Session:
                 f"stopped and saved at {loop.images:,} images in {self.folder}; the same command goes on from there",
                 self.stop.received,
             )
-        self.display.say(f"done: {loop.images:,} images in {loop.seconds:,.0f} s of training")
-        self.display.say(
-            f"pictures: {self.folder / 'samples'}   sample it: gansmith sample {shlex.quote(str(self.folder))}"
-        )
+        say(f"done: {loop.images:,} images in {loop.seconds:,.0f} s of training")
+        for line in watch.summary(loop.seconds):
+            say(line)
+        say(f"pictures: {self.folder / 'samples'}   sample it: gansmith sample {shlex.quote(str(self.folder))}")
         return Run(self.folder, state.recipe, loop.images, loop.seconds)
 
     def _not_writable(self, error: OSError) -> ResourceError:
@@ -195,7 +205,7 @@ class Session:
         self.config.save(self.folder / CONFIG)
         recipe, images = state.recipe, state.counters["images"]
         if self.options.track:
-            self._tracker = Tracker(self.folder, recipe, images, self.metrics.read())
+            self._tracker = Tracker(self.folder, recipe, images, [*self.metrics.read(), *scalars_of(self.folder)])
         self.display.say(
             f"{self.folder}: {self.config.request.name} ({recipe.id}), {recipe.loss}, {recipe.precision} on "
             f"{state.device}, seed {state.seed}, for {self.budget}"
