@@ -16,7 +16,8 @@ LAYERS: list[set[str]] = [
     {"build"},
     {"training.state", "training.log", "training.stop", "training.folder", "training.classify", "training.track"}
     | {"checkpoint", "restore", "models", "classifiers", "sampling"},
-    {"training.step", "training.objective", "training.adversarial"},
+    {"training.step", "training.objective", "training.adversarial", "training.autoencoder", "training.objectives"}
+    | {"training.pictures"},
     {"training.loop", "training.session", "training.run"} | {"training.estimate", "training.memory"},
     {"cli", "__init__", "__main__"},
 ]

@@ -32,7 +32,7 @@ from gansmith.facts import Classes
 from gansmith.recipe import SGD, Recipe, RMSprop
 from gansmith.recipes import RECIPES
 from gansmith.restore import restore
-from gansmith.training.adversarial import OBJECTIVES
+from gansmith.training.objectives import OBJECTIVES
 from gansmith.training.state import TrainState
 
 CPU = torch.device("cpu")
