@@ -97,7 +97,8 @@ def _apply_one(tree: dict[str, Any], text: str) -> str | None:
     for depth, key in enumerate(path.split(".")):
         fields = _fields(parents[:depth], looked_at)
         if key not in fields:
-            return _unknown_key(text, key, ".".join(parents[:depth]), fields)
+            place = ".".join(parents[:depth])
+            return _unknown_key(text, key, place or f"a recipe of objective {tree['objective']}", fields)
         looked_at = {} if looked_at.get(key) is None else looked_at[key]
     node = tree
     for key in parents:
@@ -146,8 +147,9 @@ def _fields(parents: list[str], node: Any) -> Iterable[str]:
 def _unknown_key(text: str, key: str, walked: str, fields: Iterable[str]) -> str:
     if not fields:
         return f"--set {text}: {walked} has no fields of its own"
-    place = f"in {walked}" if walked else "in a recipe"
-    return f"--set {text}: there is no field {key!r} {place}{near_matches(key, fields)}; there are {', '.join(fields)}"
+    return (
+        f"--set {text}: there is no field {key!r} in {walked}{near_matches(key, fields)}; there are {', '.join(fields)}"
+    )
 
 
 def describe_validation(error: ValidationError) -> list[str]:
