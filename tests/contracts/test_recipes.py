@@ -25,7 +25,7 @@ IDS = {
     "dense-conv": "b92b0c8e",
     "resnet": "768373ee",
     "dcgan-small": "130e33a0",
-    "vae": "7a480d76",
+    "vae": "a1b85f88",
 }
 GANS = [name for name in RECIPES if RECIPES[name]().objective == "adversarial"]
 each_recipe = pytest.mark.parametrize("name", RECIPES)

@@ -283,7 +283,7 @@ def test_an_autoencoder_takes_overrides_of_its_own_fields_and_names_no_others():
 
 def test_another_objective_keeps_what_both_have():
     there = ["objective=autoencoder", "loss=elbo", "encoder.width=32", "encoder.kernel=5", "batch_size=64",
-             "generator_optimizer.beta1=0.9"]  # fmt: skip
+             "generator.latent_dim=16", "generator_optimizer.beta1=0.9"]  # fmt: skip
     small = RECIPES["dcgan-small"]()
     assert apply_overrides(small, there) == VAE
     back = ["objective=adversarial", "loss=hinge", "discriminator={family: dcgan, width: 32, kernel: 5}"]

@@ -193,7 +193,8 @@ def vae(size: Size = (28, 28), channels: int = 1, precision: Precision = "float3
 
     Family: Kingma & Welling 2014, with the variance of the pixels at its optimum instead of a weight to tune (Rybkin et
     al. 2021). The encoder has the layers of the discriminator of `dcgan_small`. It sees the images that a GAN of the
-    same seed is shown, in the same order.
+    same seed is shown, in the same order. Ours: 16 latents; with the 100 of `dcgan_small`, reconstructions of MNIST are
+    sharper, and samples are no digits any more: most of the prior lies outside what images are encoded to.
 
     Args:
         size: (height, width) in pixels, each 4 to 7 times the same power of two.
@@ -207,7 +208,7 @@ def vae(size: Size = (28, 28), channels: int = 1, precision: Precision = "float3
         channels=channels,
         precision=precision,
         num_classes=num_classes,
-        generator=DCGANGenerator(width=32, kernel=5, stem=True, head="transposed"),
+        generator=DCGANGenerator(latent_dim=16, width=32, kernel=5, stem=True, head="transposed"),
         encoder=DCGANEncoder(width=32, kernel=5),
         loss="elbo",
         generator_optimizer=Adam(learning_rate=1e-3, beta1=0.9),
