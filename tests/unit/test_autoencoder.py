@@ -3,21 +3,28 @@
 from __future__ import annotations
 
 import math
+from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
+from PIL import Image
 from torch.distributions import Normal
 from torch.distributions import kl_divergence as reference_kl
 
+import gansmith
+from gansmith import runtime
 from gansmith.build import build_discriminator, build_encoder
 from gansmith.data import Batch, open_data
+from gansmith.errors import ResourceError
 from gansmith.facts import Classes
 from gansmith.losses import SMALLEST_VARIANCE, kl_divergence, reconstruction_loss
-from gansmith.recipe import Recipe
+from gansmith.recipe import MLPGenerator, Recipe
 from gansmith.recipes import dcgan_small, vae
 from gansmith.runtime import autocast
 from gansmith.sampling import generate, sample
 from gansmith.training.loop import Batches
+from gansmith.training.memory import USABLE_SHARE, choose_micro_batch, step_bytes
 from gansmith.training.objectives import OBJECTIVES
 from gansmith.training.state import TrainState
 
@@ -157,3 +164,41 @@ def test_a_network_that_a_recipe_has_not_is_not_built():
         build_discriminator(small())
     with pytest.raises(ValueError, match="a recipe of objective adversarial has no encoder"):
         build_encoder(dcgan_small())
+
+
+def tiles(path: Path) -> np.ndarray:
+    """The tiles of a grid of 8 x 8 images, without the lines between them: (8, 8, pixels, pixels)."""
+    pixels = np.asarray(Image.open(path))
+    side = len(pixels) // 8
+    inner = [slice(place * side + 4, place * side + side - 2) for place in range(8)]
+    return np.stack([[pixels[rows, columns] for columns in inner] for rows in inner])
+
+
+def test_a_run_shows_its_reals_also_after_resuming(tmp_path):
+    recipe = vae(size=(16, 16)).shrunk()
+    for images in (16, 32):
+        gansmith.train("digits", recipe, images=images, out=tmp_path, quiet=True)
+    reals = tiles(tmp_path / "reals.png").reshape(64, -1)
+    for images in (0, 16, 32):
+        grid = tiles(tmp_path / "samples" / f"{images:09d}.png").reshape(8, 8, -1)
+        assert np.array_equal(grid[[0, 2]].reshape(16, -1), reals[::4])
+    model = gansmith.load(tmp_path)
+    assert torch.equal(gansmith.sample(model, 4), gansmith.sample(tmp_path, 4))
+
+
+def test_diverging_names_the_rates_that_there_are(tmp_path):
+    recipe = small(generator_optimizer={"name": "sgd", "learning_rate": 1e12})
+    with pytest.raises(gansmith.GansmithError, match="no longer a finite number") as caught:
+        gansmith.train("digits", recipe, images=80, out=tmp_path, quiet=True)
+    assert caught.value.exit_code == 5
+    assert "--set generator_optimizer.learning_rate=" in str(caught.value)
+    assert "discriminator" not in str(caught.value)
+
+
+def test_what_does_not_fit_and_cannot_be_computed_in_parts_is_refused_with_the_reason(monkeypatch):
+    recipe = small(generator=MLPGenerator(hidden=(8,)), batch_size=100)
+    step = step_bytes(recipe, OBJECTIVE)
+    free = (step.fixed + 70 * (step.held + step.kept)) / USABLE_SHARE
+    monkeypatch.setattr(runtime, "available_memory", lambda device: int(free))
+    with pytest.raises(ResourceError, match="the variance of the elbo needs the batch whole: --set batch_size=64 fits"):
+        choose_micro_batch(recipe, OBJECTIVE, CPU)

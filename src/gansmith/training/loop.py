@@ -176,8 +176,8 @@ class Loop:
     def _check_finite(self, means: dict[str, float]) -> None:
         bad = [name for name, value in means.items() if not torch.isfinite(torch.tensor(value))]
         if bad:
-            optimizers = ["generator_optimizer", "discriminator_optimizer"][: 1 + bool(self.state.recipe.discriminator)]
-            rates = " and ".join(f"--set {name}.learning_rate=..." for name in optimizers)
+            trained = ["generator", *(["discriminator"] if self.state.recipe.discriminator else [])]
+            rates = " and ".join(f"--set {name}_optimizer.learning_rate=..." for name in trained)
             raise DivergedError(
                 f"{', '.join(bad)} is no longer a finite number at {self.images:,} images; nothing of that is saved. "
                 f"Start another run (--out) with lower rates: {rates}"
