@@ -90,8 +90,8 @@ def _apply_one(tree: dict[str, Any], text: str) -> str | None:
     except (yaml.YAMLError, ValueError):  # ValueError: a date that does not exist
         return f"--set {text}: the value {value_text!r} is not readable as YAML"
     *parents, last = path.split(".")
-    if path == "objective" and value in UNUSED:  # what it makes no use of goes, as with another family
-        for key in UNUSED[value]:
+    if path == "objective":  # what it makes no use of goes, as with another family
+        for key in _unused_by(value):
             tree.pop(key, None)
     looked_at: Any = tree
     for depth, key in enumerate(path.split(".")):
@@ -115,6 +115,11 @@ def _apply_one(tree: dict[str, Any], text: str) -> str | None:
     return None
 
 
+def _unused_by(objective: Any) -> Iterable[str]:
+    """Return the fields that an objective makes no use of; none for what is no objective, which is found later."""
+    return next((names for name, names in UNUSED.items() if name == objective), ())
+
+
 def _kinds(parents: list[str], last: str) -> dict[str, type[Settings]]:
     """Return what may be chosen by name at this path, if it is such a choice."""
     if last == "name":
@@ -129,7 +134,7 @@ def _fields(parents: list[str], node: Any) -> Iterable[str]:
     if not isinstance(node, dict):
         return ()
     if not parents:
-        unused = UNUSED.get(node["objective"], frozenset())
+        unused = _unused_by(node["objective"])
         return [name for name in Recipe.model_fields if name not in unused]
     if parents == ["encoder"]:
         return EncoderSettings.model_fields

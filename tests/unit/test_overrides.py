@@ -292,3 +292,5 @@ def test_another_objective_keeps_what_both_have():
         "objective autoencoder needs encoder=..., such as {family: dcgan}"
     ]
     assert "'gan' is not one of adversarial, autoencoder" in problems("objective=gan", recipe=small)[0]
+    found = problems("objective=[1]", "batch_size=0", recipe=small)
+    assert [problem.split(":")[0] for problem in found] == ["objective", "batch_size"]
