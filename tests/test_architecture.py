@@ -19,7 +19,8 @@ LAYERS: list[set[str]] = [
     {"training.state", "training.log", "training.stop", "training.folder", "training.classify", "training.track"}
     | {"training.evaluations", "checkpoint", "restore", "models", "classifiers", "sampling"}
     | {f"evaluation.{name}" for name in ("extractors", "features", "reference", "subject", "quick")},
-    {"training.step", "training.objective", "training.adversarial"},
+    {"training.step", "training.objective", "training.adversarial", "training.autoencoder", "training.objectives"}
+    | {"training.pictures"},
     {"training.loop", "training.session", "training.run"}
     | {"training.estimate", "training.memory", "training.watch"}
     | {f"evaluation.{name}" for name in ("exhibit", "wording", "markup", "charts", "page")}

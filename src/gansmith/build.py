@@ -10,9 +10,9 @@ from torch.nn import Parameter
 from torch.optim import Optimizer
 
 from gansmith import runtime
-from gansmith.networks import DISCRIMINATORS, GENERATORS, NetworkClass
+from gansmith.networks import DISCRIMINATORS, ENCODERS, GENERATORS, NetworkClass
 from gansmith.recipe import Recipe
-from gansmith.settings import SGD, Adam, RMSprop, Settings
+from gansmith.settings import SGD, Adam, NetworkSettings, RMSprop, Settings
 
 
 def build_generator(recipe: Recipe, seed: int = 0, device: torch.device | str = "cpu") -> nn.Module:
@@ -20,20 +20,42 @@ def build_generator(recipe: Recipe, seed: int = 0, device: torch.device | str = 
 
     Its attribute `latent_dim` says how many latents a sample takes.
     """
-    return _build(GENERATORS[recipe.generator.family], recipe.generator, recipe, device, seed, "generator")
+    return _build("generator", GENERATORS, recipe.generator, recipe, recipe.num_classes, seed, device)
 
 
 def build_discriminator(recipe: Recipe, seed: int = 0, device: torch.device | str = "cpu") -> nn.Module:
-    """Return the recipe's discriminator with weights drawn from `seed`: (samples, labels) -> (N,) logits."""
-    network = DISCRIMINATORS[recipe.discriminator.family]
-    return _build(network, recipe.discriminator, recipe, device, seed, "discriminator")
+    """Return the recipe's discriminator with weights drawn from `seed`: (samples, labels) -> (N,) logits.
+
+    Raises:
+        ValueError: the recipe is not adversarial.
+    """
+    return _build("discriminator", DISCRIMINATORS, recipe.discriminator, recipe, recipe.num_classes, seed, device)
+
+
+def build_encoder(recipe: Recipe, seed: int = 0, device: torch.device | str = "cpu") -> nn.Module:
+    """Return the recipe's encoder with weights drawn from `seed`: samples -> (means, log-variances), each (N,
+    latent_dim) of the generator's latents.
+
+    Raises:
+        ValueError: the recipe is no autoencoder.
+    """
+    return _build("encoder", ENCODERS, recipe.encoder, recipe, recipe.generator.latent_dim, seed, device)
+
+
+def build_networks(recipe: Recipe, seed: int = 0, device: torch.device | str = "cpu") -> dict[str, nn.Module]:
+    """Return every network that the recipe trains, by name."""
+    builders = {"generator": build_generator, "discriminator": build_discriminator, "encoder": build_encoder}
+    return {name: builders[name](recipe, seed, device) for name in recipe.networks}
 
 
 def _build(
-    network: NetworkClass, settings: Settings, recipe: Recipe, device: torch.device | str, seed: int, role: str
-) -> nn.Module:
+    role: str, table: dict[str, NetworkClass], settings: NetworkSettings | None, recipe: Recipe, number: int, seed: int,
+    device: torch.device | str,
+) -> nn.Module:  # fmt: skip
     """Weights are drawn on the CPU, the same for every device; the caller's random state is left as it was."""
-    arguments = (settings, recipe.size, recipe.channels, recipe.num_classes)
+    if settings is None:
+        raise ValueError(f"a recipe of objective {recipe.objective} has no {role}")
+    network, arguments = table[settings.family], (settings, recipe.size, recipe.channels, number)
     if torch.device(device).type == "meta":
         with torch.device("meta"):
             return network(*arguments)

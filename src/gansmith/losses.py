@@ -1,17 +1,22 @@
-"""Adversarial losses: named pairs of functions from logits to one value per sample, never reduced here.
+"""Losses, one value per sample, never reduced here; reduction and penalties are the step's.
 
-`d` is what the discriminator minimises, `g` what the generator minimises. Reduction and penalties are the step's.
+Adversarial ones are named pairs of functions of logits: `d` is what the discriminator minimises, `g` what the generator
+minimises. Those of an autoencoder are the two terms of the elbo.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
+import torch
 from torch import Tensor
 from torch.nn.functional import relu, softplus
 
 PairLoss = Callable[[Tensor, Tensor], Tensor]
+SMALLEST_VARIANCE = (2 / 255) ** 2 / 12
+"""Of a pixel in [-1, 1], given its reconstruction: what rounding it to one of 256 values leaves unknown."""
 
 
 @dataclass(frozen=True)
@@ -88,3 +93,35 @@ LOSSES: dict[str, AdversarialLoss] = {
     "hinge": AdversarialLoss(hinge_d, negated_logits_g),
     "relativistic": AdversarialLoss(relativistic_d, relativistic_g, needs_real_in_g=True),
 }
+
+
+def reconstruction_loss(images: Tensor, reconstructions: Tensor) -> Tensor:
+    """-log p(x | z), in nats: a normal distribution around the reconstruction, of the variance that is most likely.
+
+    The variance is one number, shared by all pixels of the batch, and the most likely one is their mean squared error,
+    so that nothing is to be weighed (optimal sigma-VAE, Rybkin et al. 2021, section 3.2). It is a constant of the
+    gradient, which is the same.
+
+    Args:
+        images: (N, C, H, W) float32 in [-1, 1].
+        reconstructions: of the same shape.
+
+    Returns:
+        (N,) float32; the mean over N is D / 2 (log(2 pi mean squared error) + 1) for D values in an image.
+    """
+    squares = (images - reconstructions).square().flatten(1)
+    variance = squares.detach().mean().clamp_min(SMALLEST_VARIANCE)
+    return 0.5 * (squares / variance + torch.log(2 * math.pi * variance)).sum(1)
+
+
+def kl_divergence(mean: Tensor, log_variance: Tensor) -> Tensor:
+    """KL(q(z | x) || N(0, 1)), in nats, of independent normal latents (Kingma & Welling 2014, appendix B).
+
+    Args:
+        mean: (N, latent_dim) float32.
+        log_variance: of the same shape.
+
+    Returns:
+        (N,) float32, 0 or more.
+    """
+    return 0.5 * (mean.square() + log_variance.exp() - 1 - log_variance).sum(1)

@@ -14,9 +14,10 @@ import yaml
 from pydantic import ValidationError
 
 from gansmith.errors import UsageError, near_matches
-from gansmith.recipe import Recipe
+from gansmith.recipe import UNUSED, Recipe
 from gansmith.settings import (
     DiscriminatorSettings,
+    EncoderSettings,
     GeneratorSettings,
     LinearDecay,
     OptimizerSettings,
@@ -59,8 +60,8 @@ def parse_count(text: str) -> int:
 def apply_overrides(recipe: Recipe, overrides: Iterable[str]) -> Recipe:
     """Return the recipe with `path=value` overrides applied, each value read as YAML.
 
-    Choosing another optimiser by name, or another family, keeps the fields both have (the learning rate, say) and takes
-    the new one's defaults for the rest. `penalties.NAME=null` removes a penalty.
+    Choosing another optimiser by name, another family or another objective keeps the fields both have (the learning
+    rate, say) and takes the new one's defaults for the rest. `penalties.NAME=null` removes a penalty.
 
     Args:
         recipe: what the overrides start from.
@@ -89,11 +90,15 @@ def _apply_one(tree: dict[str, Any], text: str) -> str | None:
     except (yaml.YAMLError, ValueError):  # ValueError: a date that does not exist
         return f"--set {text}: the value {value_text!r} is not readable as YAML"
     *parents, last = path.split(".")
+    if path == "objective":  # what it makes no use of goes, as with another family
+        for key in _unused_by(value):
+            tree.pop(key, None)
     looked_at: Any = tree
     for depth, key in enumerate(path.split(".")):
         fields = _fields(parents[:depth], looked_at)
         if key not in fields:
-            return _unknown_key(text, key, ".".join(parents[:depth]), fields)
+            place = ".".join(parents[:depth])
+            return _unknown_key(text, key, place or f"a recipe of objective {tree['objective']}", fields)
         looked_at = {} if looked_at.get(key) is None else looked_at[key]
     node = tree
     for key in parents:
@@ -110,12 +115,17 @@ def _apply_one(tree: dict[str, Any], text: str) -> str | None:
     return None
 
 
+def _unused_by(objective: Any) -> Iterable[str]:
+    """Return the fields that an objective makes no use of; none for what is no objective, which is found later."""
+    return next((names for name, names in UNUSED.items() if name == objective), ())
+
+
 def _kinds(parents: list[str], last: str) -> dict[str, type[Settings]]:
     """Return what may be chosen by name at this path, if it is such a choice."""
     if last == "name":
         return _OPTIMIZERS
     if last == "family":
-        return _GENERATORS if parents == ["generator"] else _DISCRIMINATORS
+        return {"generator": _GENERATORS, "discriminator": _DISCRIMINATORS}.get(".".join(parents), {})
     return {}
 
 
@@ -123,6 +133,11 @@ def _fields(parents: list[str], node: Any) -> Iterable[str]:
     """Return the fields that the node at this path has or may be given."""
     if not isinstance(node, dict):
         return ()
+    if not parents:
+        unused = _unused_by(node["objective"])
+        return [name for name in Recipe.model_fields if name not in unused]
+    if parents == ["encoder"]:
+        return EncoderSettings.model_fields
     if parents == ["penalties"]:
         return get_args(PenaltyName)
     if parents[:1] == ["penalties"] and len(parents) == 2:
@@ -137,8 +152,9 @@ def _fields(parents: list[str], node: Any) -> Iterable[str]:
 def _unknown_key(text: str, key: str, walked: str, fields: Iterable[str]) -> str:
     if not fields:
         return f"--set {text}: {walked} has no fields of its own"
-    place = f"in {walked}" if walked else "in a recipe"
-    return f"--set {text}: there is no field {key!r} {place}{near_matches(key, fields)}; there are {', '.join(fields)}"
+    return (
+        f"--set {text}: there is no field {key!r} in {walked}{near_matches(key, fields)}; there are {', '.join(fields)}"
+    )
 
 
 def describe_validation(error: ValidationError) -> list[str]:

@@ -8,24 +8,29 @@ from __future__ import annotations
 
 import hashlib
 import json
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Self, get_args
 
-from pydantic import Field, PositiveInt, model_validator
+from pydantic import Field, PositiveInt, SerializerFunctionWrapHandler, model_serializer, model_validator
 
 from gansmith import sizes
 from gansmith.settings import (
     SGD,
     Adam,
+    AdversarialLossName,
     DCGANDiscriminator,
+    DCGANEncoder,
     DCGANGenerator,
     DenseConvDiscriminator,
     DenseConvGenerator,
     DiscriminatorSettings,
+    EncoderSettings,
     GeneratorSettings,
     LinearDecay,
     LossName,
     MLPDiscriminator,
     MLPGenerator,
+    NetworkSettings,
+    ObjectiveName,
     OptimizerSettings,
     PenaltyName,
     PenaltySettings,
@@ -40,6 +45,15 @@ from gansmith.settings import (
 SHRINK, SMALLEST_WIDTH = 8, 4
 """`Recipe.shrunk` divides widths by this, down to the smallest."""
 SHRUNK_BATCH = 8
+UNUSED: dict[ObjectiveName, frozenset[str]] = {
+    "adversarial": frozenset({"encoder"}),
+    "autoencoder": frozenset({
+        "discriminator", "discriminator_optimizer", "discriminator_steps", "generator_batch_size", "penalties",
+    }),
+}  # fmt: skip
+"""The fields that an objective knows nothing of. They keep their defaults, and are left out of the recipe's JSON, so
+that a field added for one objective changes no id of another's recipes.
+"""
 
 
 class Recipe(Settings):
@@ -50,16 +64,17 @@ class Recipe(Settings):
             parts cannot be combined; the message says which and why.
     """
 
-    objective: Literal["adversarial"] = "adversarial"
+    objective: ObjectiveName = "adversarial"
     size: tuple[PositiveInt, PositiveInt]  # height, width in pixels
     channels: PositiveInt
     num_classes: Annotated[int, Field(ge=0)] = 0  # the networks are told the class; 0: they are not
-    generator: GeneratorSettings
-    discriminator: DiscriminatorSettings
+    generator: GeneratorSettings  # of an autoencoder: the decoder
+    discriminator: DiscriminatorSettings | None = None  # an adversarial recipe has one
+    encoder: EncoderSettings | None = None  # an autoencoder has one, of as many latents as its generator
     loss: LossName = "non_saturating"
     penalties: dict[PenaltyName, PenaltySettings] = Field(default_factory=dict)
     regularisation: Regularisation = Regularisation()
-    generator_optimizer: OptimizerSettings = Adam()
+    generator_optimizer: OptimizerSettings = Adam()  # of an autoencoder: of both networks, which share one loss
     discriminator_optimizer: OptimizerSettings = Adam()
     learning_rate_schedule: LinearDecay | None = None
     batch_size: PositiveInt = 128  # real images, and fakes, of one discriminator step
@@ -69,8 +84,26 @@ class Recipe(Settings):
     precision: Precision = "float32"  # of convolutions and matrix products; weights and losses stay float32
 
     @model_validator(mode="after")
+    def _check_objective(self) -> Self:
+        needed = "encoder" if self.objective == "autoencoder" else "discriminator"
+        if getattr(self, needed) is None:
+            raise ValueError(f"objective {self.objective} needs {needed}=..., such as {{family: dcgan}}")
+        for name in sorted(UNUSED[self.objective]):
+            if getattr(self, name) != Recipe.model_fields[name].get_default(call_default_factory=True):
+                raise ValueError(f"objective {self.objective} makes no use of {name}; leave it out")
+        losses = get_args(AdversarialLossName) if self.objective == "adversarial" else ("elbo",)
+        if self.loss not in losses:
+            raise ValueError(f"loss {self.loss} is none of objective {self.objective}, which takes {', '.join(losses)}")
+        if self.discriminator is None and self.regularisation.weight_clipping is not None:
+            raise ValueError(
+                f"regularisation.weight_clipping bounds a discriminator, and objective {self.objective} has none; "
+                "leave it out"
+            )
+        return self
+
+    @model_validator(mode="after")
     def _check_sizes(self) -> Self:
-        for role, network in (("generator", self.generator), ("discriminator", self.discriminator)):
+        for role, network in self.networks.items():
             if not sizes.can_make(network.family, self.size):
                 nearest = sizes.size_text(sizes.nearest_size(network.family, self.size))
                 raise ValueError(
@@ -81,7 +114,7 @@ class Recipe(Settings):
 
     @model_validator(mode="after")
     def _check_combinations(self) -> Self:
-        normalisation = self.discriminator.normalisation
+        normalisation = self.discriminator and self.discriminator.normalisation
         if normalisation == "batch" and self.penalties:
             raise ValueError(
                 f"penalties {', '.join(self.penalties)} need the gradient of each image alone, but batch norm in the "
@@ -96,6 +129,24 @@ class Recipe(Settings):
             raise ValueError("num_classes 1: one class tells the networks nothing; 0 is unconditional")
         return self
 
+    @model_serializer(mode="wrap")
+    def _without_unused(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        return {name: value for name, value in handler(self).items() if name not in UNUSED[self.objective]}
+
+    @property
+    def networks(self) -> dict[str, NetworkSettings]:
+        """The settings of the networks that are trained, by name."""
+        parts: dict[str, NetworkSettings | None] = {
+            "generator": self.generator,
+            "discriminator": self.discriminator,
+            "encoder": self.encoder,
+        }
+        return {name: part for name, part in parts.items() if part is not None}
+
+    def optimizer_of(self, network: str) -> OptimizerSettings:
+        """The optimiser of one of `networks`."""
+        return self.discriminator_optimizer if network == "discriminator" else self.generator_optimizer
+
     @property
     def size_of_generator_batch(self) -> int:
         """Fakes of one generator step."""
@@ -103,12 +154,21 @@ class Recipe(Settings):
 
     @property
     def has_batch_norm(self) -> bool:
-        """Whether a network normalises over the batch in training, so that a batch cannot be computed in parts."""
-        in_discriminator = self.discriminator.normalisation == "batch"
+        """Whether a network normalises over the batch in training."""
+        in_discriminator = self.discriminator is not None and self.discriminator.normalisation == "batch"
         return in_discriminator or not isinstance(self.generator, MLPGenerator) or bool(self.generator.normalisation)
 
+    @property
+    def needs_whole_batch(self) -> str | None:
+        """What mixes the images of a batch, so that it cannot be computed in parts, or None."""
+        if self.has_batch_norm:
+            return "batch norm"
+        return "the variance of the elbo" if self.loss == "elbo" else None
+
     def canonical_json(self) -> str:
-        """Return the recipe as JSON with sorted keys and every default written out: what the id is the hash of."""
+        """Return the recipe as JSON with sorted keys and every default written out, without what its objective makes
+        no use of: what the id is the hash of.
+        """
         return json.dumps(self.model_dump(mode="json"), sort_keys=True, separators=(",", ":"))
 
     @property
@@ -124,8 +184,7 @@ class Recipe(Settings):
         """Return the same method with narrow networks, small batches and a short EMA: what contract tests run."""
         generator_batch = max(1, SHRUNK_BATCH * self.size_of_generator_batch // self.batch_size)
         return self.replace(
-            generator=_narrowed(self.generator),
-            discriminator=_narrowed(self.discriminator),
+            **{name: _narrowed(network) for name, network in self.networks.items()},
             batch_size=SHRUNK_BATCH,
             generator_batch_size=self.generator_batch_size and generator_batch,
             learning_rate_schedule=self.learning_rate_schedule and LinearDecay(length_images=1_000),
@@ -147,7 +206,8 @@ def _narrowed(network: Settings) -> Settings:
 
 
 __all__ = [
-    "SGD", "Adam", "DCGANDiscriminator", "DCGANGenerator", "DenseConvDiscriminator", "DenseConvGenerator",
-    "LinearDecay", "LossName", "MLPDiscriminator", "MLPGenerator", "PenaltyName", "PenaltySettings", "Precision",
-    "RMSprop", "Recipe", "Regularisation", "ResNetDiscriminator", "ResNetGenerator", "Settings",
+    "SGD", "Adam", "AdversarialLossName", "DCGANDiscriminator", "DCGANEncoder", "DCGANGenerator",
+    "DenseConvDiscriminator", "DenseConvGenerator", "LinearDecay", "LossName", "MLPDiscriminator", "MLPGenerator",
+    "PenaltyName", "PenaltySettings", "Precision", "RMSprop", "Recipe", "Regularisation", "ResNetDiscriminator",
+    "ResNetGenerator", "Settings",
 ]  # fmt: skip

@@ -9,7 +9,9 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, PositiveInt
 
-LossName = Literal["minimax", "non_saturating", "least_squares", "wasserstein", "hinge", "relativistic"]
+ObjectiveName = Literal["adversarial", "autoencoder"]
+AdversarialLossName = Literal["minimax", "non_saturating", "least_squares", "wasserstein", "hinge", "relativistic"]
+LossName = Literal[AdversarialLossName, "elbo"]
 PenaltyName = Literal["r1", "r2", "gradient_penalty"]
 Precision = Literal["float32", "bfloat16"]
 Normalisation = Literal["batch", "spectral"]
@@ -63,6 +65,14 @@ class DCGANDiscriminator(Settings):
     kernel: Literal[4, 5] = 4
     normalisation: Normalisation | None = None  # batch: not on the first layer
     dropout: Share = 0.0  # after each LeakyReLU
+
+
+class DCGANEncoder(Settings):
+    """Convolutions of stride 2 with LeakyReLU 0.2, flatten, two dense heads: means and log-variances of the latents."""
+
+    family: Literal["dcgan"] = "dcgan"
+    width: Width = 64  # channels of the first map; later ones double, up to 16 x width
+    kernel: Literal[4, 5] = 4
 
 
 class DenseConvGenerator(Settings):
@@ -137,8 +147,8 @@ class PenaltySettings(Settings):
 class Regularisation(Settings):
     """What acts on weights alone. L1 and L2 on conv, dense and embedding weights of both networks; 0 or null is off."""
 
-    l1: Weight = 0.0  # x the sum of |w|, added to both losses
-    l2: Weight = 0.0  # x the sum of w^2, added to both losses
+    l1: Weight = 0.0  # x the sum of |w|, added to the loss of each network
+    l2: Weight = 0.0  # x the sum of w^2, added to the loss of each network
     weight_clipping: Rate | None = None  # D's parameters are kept in [-c, c] after each step (Arjovsky et al. 2017)
 
 
@@ -159,4 +169,6 @@ GeneratorSettings = Annotated[
 DiscriminatorSettings = Annotated[
     MLPDiscriminator | DCGANDiscriminator | DenseConvDiscriminator | ResNetDiscriminator, Field(discriminator="family")
 ]
+EncoderSettings = DCGANEncoder
+NetworkSettings = GeneratorSettings | DiscriminatorSettings | EncoderSettings
 OptimizerSettings = Annotated[Adam | RMSprop | SGD, Field(discriminator="name")]

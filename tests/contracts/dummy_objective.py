@@ -92,7 +92,7 @@ class Translation:
     def settle(self, state: TrainState) -> None:
         """Nothing here has batch norm."""
 
-    def preview(self, state: TrainState, seed: int) -> Tensor:
+    def preview(self, state: TrainState, seed: int, reals: Batch) -> Tensor:
         rng = runtime.generator_for(torch.device("cpu"), seed)
         with torch.no_grad():
             samples: Tensor = state.ema["generator"](torch.randn(4, LENGTH, generator=rng))

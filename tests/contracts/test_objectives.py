@@ -1,4 +1,4 @@
-"""What every objective promises, over all recipes of the adversarial one and a dummy that is nothing like it."""
+"""What every objective promises, over all recipes and a dummy that is nothing like the adversarial one."""
 
 from __future__ import annotations
 
@@ -6,21 +6,23 @@ import copy
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from gansmith.budget import Budget
 from gansmith.checkpoint import read_newest, save_checkpoint
-from gansmith.data import TrainingData, open_data
+from gansmith.data import Batch, TrainingData, open_data
 from gansmith.facts import Classes
+from gansmith.images import to_float
 from gansmith.recipe import PenaltySettings, Recipe
 from gansmith.recipes import RECIPES
 from gansmith.restore import restore
 from gansmith.sampling import generate, latents_of
-from gansmith.training.adversarial import OBJECTIVES
 from gansmith.training.loop import Batches, Loop
 from gansmith.training.objective import Objective
+from gansmith.training.objectives import OBJECTIVES
 from gansmith.training.state import TrainState
 from gansmith.training.stop import StopSignal
 from tests.contracts.dummy_objective import PairedWaves, Translation
@@ -31,13 +33,14 @@ Case = tuple[Objective, Recipe]
 
 def _cases() -> dict[str, Case]:
     adversarial = OBJECTIVES["adversarial"]
-    cases: dict[str, Case] = {name: (adversarial, function().shrunk()) for name, function in RECIPES.items()}
+    recipes = {name: function().shrunk() for name, function in RECIPES.items()}
+    cases: dict[str, Case] = {name: (OBJECTIVES[recipe.objective], recipe) for name, recipe in recipes.items()}
     paired = RECIPES["dcgan-small"]().shrunk().replace(loss="relativistic", discriminator_steps=2)
     cases["dcgan-small paired n_dis 2"] = (adversarial, paired)
     penalised = paired.replace(penalties={"gradient_penalty": PenaltySettings(weight=10, every=2)}, loss="wasserstein")
     cases["dcgan-small wasserstein penalised"] = (adversarial, penalised)
-    for name in ("mlp", "dcgan-small", "resnet"):
-        cases[f"{name} conditional"] = (adversarial, RECIPES[name](num_classes=10).shrunk())
+    for name in ("mlp", "dcgan-small", "resnet", "vae"):
+        cases[f"{name} conditional"] = (OBJECTIVES[recipes[name].objective], RECIPES[name](num_classes=10).shrunk())
     cases["dummy"] = (Translation(), RECIPES["mlp"]().shrunk())
     return cases
 
@@ -53,6 +56,11 @@ def case(request: pytest.FixtureRequest) -> Case:
 def data_for(case: Case) -> TrainingData:
     objective, recipe = case
     return PairedWaves() if isinstance(objective, Translation) else open_data("digits", recipe.size, recipe.channels)
+
+
+def reals_for(case: Case) -> Batch:
+    batch = data_for(case).batch(np.arange(16))
+    return Batch(to_float(batch.images), batch.labels, batch.condition)
 
 
 def start(case: Case, seed: int) -> TrainState:
@@ -144,12 +152,13 @@ def test_settling_repeats_itself_and_leaves_the_trained_modules_alone(case: Case
 def test_preview_is_fixed_by_its_seed_and_in_range(case: Case) -> None:
     objective = case[0]
     state = start(case, 0)
-    samples = objective.preview(state, 7)
+    reals = reals_for(case)
+    samples = objective.preview(state, 7, reals)
     assert samples.ndim >= 3
     assert samples.dtype == torch.float32
     assert samples.abs().max() <= 1
-    assert torch.equal(objective.preview(state, 7), samples)
-    assert not torch.equal(objective.preview(state, 8), samples)
+    assert torch.equal(objective.preview(state, 7, reals), samples)
+    assert not torch.equal(objective.preview(state, 8, reals), samples)
     assert not any(module.training for module in state.ema.values())
 
 
@@ -205,7 +214,7 @@ def test_preview_of_a_conditional_generator_has_a_row_of_eight_for_each_class_up
     state = objective.initialise(recipe, 0, CPU)
     state.classes = Classes(tuple(map(str, range(num_classes))), (5,) * num_classes)
     shown = min(num_classes, 32)
-    samples = objective.preview(state, 3)
+    samples = objective.preview(state, 3, Batch(torch.zeros(1, 1, 4, 4)))
     assert samples.shape == (8 * shown, 1, 4, 4)
     generator = objective.generator(state)
     latents = latents_of(3, 8 * shown, recipe.generator.latent_dim)
@@ -218,4 +227,5 @@ def test_preview_of_a_conditional_generator_has_a_row_of_eight_for_each_class_up
 def test_preview_shows_64_pictures_or_1000_points(size: tuple[int, int], channels: int, count: int) -> None:
     recipe = RECIPES["mlp"](size=size, channels=channels).shrunk()
     objective = OBJECTIVES["adversarial"]
-    assert objective.preview(objective.initialise(recipe, 0, CPU), 0).shape == (count, channels, *size)
+    reals = Batch(torch.zeros(1, channels, *size))
+    assert objective.preview(objective.initialise(recipe, 0, CPU), 0, reals).shape == (count, channels, *size)

@@ -7,14 +7,14 @@ import torch
 import yaml
 from torch import nn
 
-from gansmith.build import build_discriminator, build_generator, num_parameters
+from gansmith.build import build_discriminator, build_generator, build_networks, num_parameters
 from gansmith.data.order import Batch
 from gansmith.errors import UsageError
 from gansmith.layers.dropout import Dropout
 from gansmith.losses import LOSSES
 from gansmith.recipe import SGD, Adam, DCGANDiscriminator, MLPDiscriminator, MLPGenerator, Recipe, RMSprop
 from gansmith.recipes import AUTO, DEFAULT_RECIPE, RECIPE_NAMES, RECIPES, recipe_function, summary
-from gansmith.training.adversarial import Adversarial
+from gansmith.training.objectives import OBJECTIVES
 from gansmith.training.state import TrainState
 
 CPU = torch.device("cpu")
@@ -25,9 +25,11 @@ IDS = {
     "dense-conv": "b92b0c8e",
     "resnet": "768373ee",
     "dcgan-small": "130e33a0",
+    "vae": "a1b85f88",
 }
+GANS = [name for name in RECIPES if RECIPES[name]().objective == "adversarial"]
 each_recipe = pytest.mark.parametrize("name", RECIPES)
-each_recipe_on_meta = pytest.mark.parametrize("name", RECIPES)
+each_gan = pytest.mark.parametrize("name", GANS)
 
 
 @each_recipe
@@ -61,52 +63,60 @@ def test_an_unknown_recipe_is_refused_with_near_matches():
         recipe_function("resnett")
 
 
-@each_recipe_on_meta
+@each_recipe
 @pytest.mark.parametrize("size", [(28, 28), (32, 32), (48, 40), (64, 64)])
 def test_full_size_networks_build_on_the_meta_device(name, size):
     recipe = RECIPES[name](size=size, channels=3)
-    generator, discriminator = build_generator(recipe, device="meta"), build_discriminator(recipe, device="meta")
-    for network in (generator, discriminator):
+    networks = build_networks(recipe, device="meta")
+    generator = networks["generator"]
+    for network in networks.values():
         assert all(tensor.is_meta for tensor in (*network.parameters(), *network.buffers()))
     images = generator(torch.empty(recipe.batch_size, generator.latent_dim, device="meta"), None)
     assert images.shape == (recipe.batch_size, 3, *size)
 
 
-@each_recipe
+@each_gan
 def test_discriminators_give_a_logit_each_on_the_meta_device(name):
     recipe = RECIPES[name]()
     discriminator = build_discriminator(recipe, device="meta")
     assert discriminator(torch.empty(9, recipe.channels, *recipe.size, device="meta"), None).shape == (9,)
 
 
-@each_recipe_on_meta
+@each_recipe
 def test_meta_and_real_networks_have_the_same_tensors(name):
     recipe = RECIPES[name]().shrunk()
-    for build in (build_generator, build_discriminator):
-        real, meta = build(recipe).state_dict(), build(recipe, device="meta").state_dict()
+    on_meta = build_networks(recipe, device="meta")
+    for role, network in build_networks(recipe).items():
+        real, meta = network.state_dict(), on_meta[role].state_dict()
         assert {key: tensor.shape for key, tensor in real.items()} == {key: t.shape for key, t in meta.items()}
+
+
+MEASURED = {
+    "adversarial": {"loss_d", "loss_g", "d_accuracy"},
+    "autoencoder": {"loss", "reconstruction_error", "kl"},
+}
 
 
 def batches_of(recipe: Recipe, seed: int) -> dict[str, Batch]:
     random = torch.Generator().manual_seed(seed)
     return {
         name: Batch(torch.rand(count, recipe.channels, *recipe.size, generator=random) * 2 - 1)
-        for name, count in Adversarial().batches(recipe).items()
+        for name, count in OBJECTIVES[recipe.objective].batches(recipe).items()
     }
 
 
 def unchanged_after_two_steps(recipe: Recipe) -> tuple[TrainState, set[str]]:
-    objective = Adversarial()
+    objective = OBJECTIVES[recipe.objective]
     state = objective.initialise(recipe, 0, CPU)
-    networks = {**state.modules, "ema": state.ema["generator"]}
+    networks = {**state.modules, **{f"ema {name}": network for name, network in state.ema.items()}}
     parameters = {f"{n}/{key}": tensor for n, network in networks.items() for key, tensor in network.named_parameters()}
     before = {name: tensor.detach().clone() for name, tensor in parameters.items()}
     for step in range(2):
         losses = objective.step(state, batches_of(recipe, step))
-        assert {"loss_d", "loss_g", "d_accuracy"} <= losses.keys()
+        assert MEASURED[recipe.objective] <= losses.keys()
         for name, value in losses.items():
             assert value.shape == () and value.isfinite() and not value.requires_grad, name
-        assert 0 <= losses["d_accuracy"] <= 1
+        assert 0 <= losses.get("d_accuracy", 0) <= 1
     assert all(tensor.isfinite().all() for tensor in parameters.values())
     return state, {name for name, tensor in parameters.items() if torch.equal(tensor.detach(), before[name])}
 
@@ -154,10 +164,11 @@ def test_a_lazy_penalty_weighs_every_times_more_and_takes_its_turn():
         """Return whether each of two steps was penalised, and D's first weights after one."""
         still = SGD(learning_rate=0.1, momentum=0.0)
         recipe = RECIPES["mlp"](size=(8, 8)).shrunk().replace(penalties=penalties, discriminator_optimizer=still)
-        state = Adversarial().initialise(recipe, 0, CPU)
-        first = Adversarial().step(state, batches_of(recipe, 0))
+        objective = OBJECTIVES[recipe.objective]
+        state = objective.initialise(recipe, 0, CPU)
+        first = objective.step(state, batches_of(recipe, 0))
         weight = next(state.modules["discriminator"].parameters()).detach().clone()
-        second = Adversarial().step(state, batches_of(recipe, 1))
+        second = objective.step(state, batches_of(recipe, 1))
         return ["penalty_r1" in losses for losses in (first, second)], weight
 
     none, plain = steps({})
@@ -171,7 +182,7 @@ def test_a_lazy_penalty_weighs_every_times_more_and_takes_its_turn():
 @each_recipe
 def test_two_steps_are_a_function_of_the_seed(name):
     recipe = RECIPES[name]().shrunk()
-    objective = Adversarial()
+    objective = OBJECTIVES[recipe.objective]
     digests = []
     for seed in (0, 0, 1):
         state = objective.initialise(recipe, seed, CPU)
@@ -263,7 +274,7 @@ def test_generators_end_in_tanh(name):
 
 @each_recipe
 def test_every_leaky_relu_has_slope_02_and_every_batch_norm_eps_1e_5_and_momentum_01(name):
-    _, *networks = networks_of(name)
+    networks = build_networks(RECIPES[name]()).values()
     activations = [layer for network in networks for layer in kinds(network, nn.LeakyReLU)]
     assert {layer.negative_slope for layer in activations} == ({0.2} if name != "resnet" else set())
     norms = [layer for network in networks for layer in kinds(network, nn.BatchNorm1d, nn.BatchNorm2d)]

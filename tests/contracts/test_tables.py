@@ -11,11 +11,21 @@ from torch import nn
 
 from gansmith.build import build_discriminator
 from gansmith.losses import LOSSES
-from gansmith.networks import DISCRIMINATORS, GENERATORS
+from gansmith.networks import DISCRIMINATORS, ENCODERS, GENERATORS
 from gansmith.penalties import PENALTIES
-from gansmith.recipe import DiscriminatorSettings, GeneratorSettings, LossName, PenaltyName
+from gansmith.recipe import UNUSED
 from gansmith.recipes import RECIPES
 from gansmith.runtime import autocast
+from gansmith.settings import (
+    AdversarialLossName,
+    DiscriminatorSettings,
+    EncoderSettings,
+    GeneratorSettings,
+    LossName,
+    ObjectiveName,
+    PenaltyName,
+)
+from gansmith.training.objectives import OBJECTIVES
 
 CPU = torch.device("cpu")
 SHAPE = (5, 2, 4, 3)
@@ -61,8 +71,16 @@ class Curved(nn.Module):
         return self.last(torch.tanh(self.first(samples)).flatten(1)).squeeze(1)
 
 
-def test_loss_names_of_recipes_are_the_table():
-    assert set(get_args(LossName)) == set(LOSSES)
+def test_adversarial_loss_names_of_recipes_are_the_table():
+    assert set(get_args(AdversarialLossName)) == set(LOSSES) == set(get_args(LossName)) - {"elbo"}
+
+
+def test_objective_names_of_recipes_are_the_table():
+    assert set(get_args(ObjectiveName)) == set(OBJECTIVES) == set(UNUSED)
+
+
+def test_encoder_families_of_recipes_are_the_table():
+    assert {EncoderSettings.model_fields["family"].default} == set(ENCODERS)
 
 
 def test_penalty_names_of_recipes_are_the_table():

@@ -6,7 +6,7 @@ import torch
 
 import gansmith.training.run  # noqa: F401
 from gansmith.recipes import RECIPES
-from gansmith.training.adversarial import OBJECTIVES
+from gansmith.training.objectives import OBJECTIVES
 
 torch.set_num_threads(1)
 OBJECTIVES["adversarial"].initialise(RECIPES["mlp"]().shrunk(), 0, torch.device("cpu"))

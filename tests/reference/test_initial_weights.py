@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import nn
 
-from gansmith.build import build_discriminator, build_generator
+from gansmith.build import build_discriminator, build_encoder, build_generator, build_networks
 from gansmith.layers.blocks import initialise_glorot, initialise_normal
 from gansmith.recipes import RECIPES
 
@@ -39,8 +39,10 @@ def is_normal(values: torch.Tensor, mean: float, std: float) -> bool:
     )
 
 
-@pytest.mark.parametrize("name", DCGANS)
-@pytest.mark.parametrize("build", [build_generator, build_discriminator])
+@pytest.mark.parametrize(
+    ("name", "build"),
+    [*((name, build) for name in DCGANS for build in (build_generator, build_discriminator)), ("vae", build_encoder)],
+)
 def test_dcgan_weights_are_normal_of_std_002(name, build):
     weights = weights_of(build(RECIPES[name]()), nn.Conv2d, nn.ConvTranspose2d, nn.Linear)
     assert len(weights) >= 3
@@ -56,10 +58,10 @@ def test_dcgan_batch_norm_scales_are_normal_around_one(name):
 
 
 @pytest.mark.parametrize("name", RECIPES)
-@pytest.mark.parametrize("build", [build_generator, build_discriminator])
-def test_biases_begin_at_zero(name, build):
-    biases = biases_of(build(RECIPES[name]()))
-    assert biases and all((bias == 0).all() for bias in biases)
+def test_biases_begin_at_zero(name):
+    for network in build_networks(RECIPES[name]()).values():
+        biases = biases_of(network)
+        assert biases and all((bias == 0).all() for bias in biases)
 
 
 @pytest.mark.parametrize("name", ["mlp", "dense-conv"])

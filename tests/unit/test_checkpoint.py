@@ -32,25 +32,25 @@ from gansmith.facts import Classes
 from gansmith.recipe import SGD, Recipe, RMSprop
 from gansmith.recipes import RECIPES
 from gansmith.restore import restore
-from gansmith.training.adversarial import OBJECTIVES
+from gansmith.training.objectives import OBJECTIVES
 from gansmith.training.state import TrainState
 
 CPU = torch.device("cpu")
-OBJECTIVE = OBJECTIVES["adversarial"]
 
 
 def new_state(recipe: Recipe, seed: int = 3) -> TrainState:
-    return OBJECTIVE.initialise(recipe, seed, CPU)
+    return OBJECTIVES[recipe.objective].initialise(recipe, seed, CPU)
 
 
 def train_one_step(state: TrainState) -> None:
     recipe, rng = state.recipe, torch.Generator().manual_seed(state.counters["images"])
+    objective = OBJECTIVES[recipe.objective]
     with torch.random.fork_rng(devices=[]):
-        OBJECTIVE.step(
+        objective.step(
             state,
             {
                 name: Batch(torch.rand(size, recipe.channels, *recipe.size, generator=rng) * 2 - 1)
-                for name, size in OBJECTIVE.batches(recipe).items()
+                for name, size in objective.batches(recipe).items()
             },
         )
 

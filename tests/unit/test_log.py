@@ -161,6 +161,11 @@ class TestDisplay:
             assert part in line
         assert "accuracy" not in line
 
+    def test_progress_line_of_an_autoencoder_holds_its_numbers(self):
+        record = {"images": 8, "images_per_second": 9.0, "loss": -12.3456, "reconstruction_error": 0.25, "kl": 7.0}
+        line = Progress(0.25, 123.0, record).line()
+        assert " · loss -12.346 · reconstruction error 0.250 · KL 7.000 · " in line
+
     def test_plain_lines_where_there_is_no_terminal(self):
         stream = io.StringIO()
         display = Display(stream=stream)

@@ -12,9 +12,9 @@ from gansmith import runtime
 from gansmith.errors import ResourceError
 from gansmith.recipe import DCGANDiscriminator, PenaltySettings, Recipe
 from gansmith.recipes import RECIPES
-from gansmith.training.adversarial import OBJECTIVES
 from gansmith.training.estimate import with_batch
 from gansmith.training.memory import USABLE_SHARE, SavedTensors, choose_micro_batch, step_bytes
+from gansmith.training.objectives import OBJECTIVES
 
 CPU = torch.device("cpu")
 OBJECTIVE = OBJECTIVES["adversarial"]
@@ -40,9 +40,10 @@ def test_saved_tensors_are_counted_once_and_forgotten_with_their_graph():
 @pytest.mark.parametrize("num_classes", [0, 3])
 def test_bytes_of_an_image_do_not_depend_on_the_batch(name, num_classes):
     recipe = RECIPES[name](size=(8, 8), num_classes=num_classes).shrunk()
-    step = step_bytes(recipe, OBJECTIVE)
+    objective = OBJECTIVES[recipe.objective]
+    step = step_bytes(recipe, objective)
     assert step.fixed > 0 and step.kept > 4 * 64 and step.held > 4 * 64
-    assert step_bytes(with_batch(recipe, 1_000), OBJECTIVE) == step
+    assert step_bytes(with_batch(recipe, 1_000), objective) == step
 
 
 def test_a_lazy_penalty_counts_as_in_the_step_of_its_turn():
@@ -89,7 +90,7 @@ MEASURE = """
 import sys, torch
 torch.set_num_threads(1)
 from gansmith.recipes import RECIPES
-from gansmith.training.adversarial import OBJECTIVES
+from gansmith.training.objectives import OBJECTIVES
 from gansmith.training.estimate import random_batches
 from gansmith.training.memory import step_bytes
 objective, cpu = OBJECTIVES["adversarial"], torch.device("cpu")

@@ -17,7 +17,7 @@ from gansmith.facts import Classes
 from gansmith.models import interpolate, load, sample, save_pretrained
 from gansmith.recipes import RECIPES
 from gansmith.sampling import generate, labels_of, latents_of
-from gansmith.training.adversarial import OBJECTIVES
+from gansmith.training.objectives import OBJECTIVES
 from tests.unit.test_checkpoint import Bomb, train_one_step
 
 

@@ -9,6 +9,8 @@ from gansmith.overrides import apply_overrides, parse_count
 from gansmith.recipe import (
     SGD,
     Adam,
+    DCGANDiscriminator,
+    DCGANEncoder,
     LinearDecay,
     MLPGenerator,
     PenaltySettings,
@@ -20,6 +22,7 @@ from gansmith.recipes import RECIPES
 
 MLP = RECIPES["mlp"]()
 DCGAN = RECIPES["dcgan-28"]()
+VAE = RECIPES["vae"]()
 WITH_R1 = DCGAN.replace(penalties={"r1": {"weight": 0.5, "every": 4}})
 
 
@@ -260,3 +263,34 @@ def test_a_misspelt_penalty_field_is_one_mistake():
 @pytest.mark.parametrize(("text", "count"), [("1.001k", 1_001), ("1.009m", 1_009_000), ("1.005k", 1_005)])
 def test_decimal_counts_are_exact(text, count):
     assert parse_count(text) == count
+
+
+def test_an_autoencoder_takes_overrides_of_its_own_fields_and_names_no_others():
+    changed = apply_overrides(
+        VAE, ["generator.width=8", "encoder.width=16", "encoder.kernel=4", "generator.latent_dim=9"]
+    )
+    assert (changed.generator.width, changed.generator.latent_dim) == (8, 9)
+    assert changed.encoder == DCGANEncoder(width=16, kernel=4)
+    (problem,) = problems("discriminator.width=8", recipe=VAE)
+    assert "there is no field 'discriminator' in a recipe of objective autoencoder" in problem
+    (problem,) = problems("encoder.width=8")
+    assert "there is no field 'encoder' in a recipe of objective adversarial" in problem
+    (problem,) = problems("encoder.family=mlp", recipe=VAE)
+    assert "encoder.family: 'mlp' is not one of dcgan" in problem
+    (problem,) = problems("encoder.widht=8", recipe=VAE)
+    assert "did you mean 'width'" in problem
+
+
+def test_another_objective_keeps_what_both_have():
+    there = ["objective=autoencoder", "loss=elbo", "encoder.width=32", "encoder.kernel=5", "batch_size=64",
+             "generator.latent_dim=16", "generator_optimizer.beta1=0.9"]  # fmt: skip
+    small = RECIPES["dcgan-small"]()
+    assert apply_overrides(small, there) == VAE
+    back = ["objective=adversarial", "loss=hinge", "discriminator={family: dcgan, width: 32, kernel: 5}"]
+    assert apply_overrides(VAE, back).discriminator == DCGANDiscriminator(width=32, kernel=5)
+    assert problems("objective=autoencoder", recipe=small) == [
+        "objective autoencoder needs encoder=..., such as {family: dcgan}"
+    ]
+    assert "'gan' is not one of adversarial, autoencoder" in problems("objective=gan", recipe=small)[0]
+    found = problems("objective=[1]", "batch_size=0", recipe=small)
+    assert [problem.split(":")[0] for problem in found] == ["objective", "batch_size"]

@@ -11,8 +11,10 @@ from pydantic import ValidationError
 
 from gansmith.recipe import (
     SGD,
+    UNUSED,
     Adam,
     DCGANDiscriminator,
+    DCGANEncoder,
     DCGANGenerator,
     DenseConvDiscriminator,
     DenseConvGenerator,
@@ -229,6 +231,83 @@ def test_weight_clipping_with_spectral_norm_is_refused_with_the_reason(discrimin
 )
 def test_a_recipe_knows_whether_it_has_batch_norm(changes, expected):
     assert mlp(**changes).has_batch_norm is expected
+
+
+def autoencoder(**changes) -> Recipe:
+    parts = {"objective": "autoencoder", "generator": DCGANGenerator(), "encoder": DCGANEncoder(), "loss": "elbo"}
+    return Recipe(**{"size": (28, 28), "channels": 1, **parts, **changes})
+
+
+@pytest.mark.parametrize(
+    ("changes", "problem"),
+    [
+        ({"encoder": None}, "objective autoencoder needs encoder"),
+        ({"discriminator": MLPDiscriminator()}, "makes no use of discriminator; leave it out"),
+        ({"discriminator_optimizer": SGD()}, "makes no use of discriminator_optimizer"),
+        ({"discriminator_steps": 2}, "makes no use of discriminator_steps"),
+        ({"generator_batch_size": 64}, "makes no use of generator_batch_size"),
+        ({"penalties": {"r1": {"weight": 1}}}, "makes no use of penalties"),
+        ({"loss": "hinge"}, "loss hinge is none of objective autoencoder, which takes elbo"),
+        ({"regularisation": {"weight_clipping": 0.1}}, "weight_clipping bounds a discriminator, and .* has none"),
+        ({"size": (31, 31), "generator": MLPGenerator()}, "31x31 does not fit the dcgan encoder.*that fits is 32x32"),
+    ],
+)
+def test_what_an_autoencoder_cannot_be_combined_with_is_refused_with_the_reason(changes, problem):
+    with pytest.raises(ValidationError, match=problem):
+        autoencoder(**changes)
+
+
+@pytest.mark.parametrize(
+    ("changes", "problem"),
+    [
+        ({"discriminator": None}, "objective adversarial needs discriminator"),
+        ({"encoder": DCGANEncoder()}, "objective adversarial makes no use of encoder; leave it out"),
+        ({"loss": "elbo"}, "loss elbo is none of objective adversarial, which takes minimax, non_saturating"),
+        ({"objective": "autoencoder"}, "objective autoencoder needs encoder"),
+    ],
+)
+def test_what_an_adversarial_recipe_cannot_be_combined_with_is_refused_with_the_reason(changes, problem):
+    with pytest.raises(ValidationError, match=problem):
+        mlp(**changes)
+
+
+@pytest.mark.parametrize(("recipe", "unused"), [(mlp(), UNUSED["adversarial"]), (autoencoder(), UNUSED["autoencoder"])])
+def test_json_leaves_out_what_the_objective_makes_no_use_of(recipe, unused):
+    written = json.loads(recipe.canonical_json())
+    assert written.keys() == Recipe.model_fields.keys() - unused == recipe.model_dump().keys()
+    assert Recipe.model_validate(written) == recipe
+
+
+def test_every_change_of_an_autoencoder_changes_the_id():
+    changes = [{}, {"encoder": DCGANEncoder(width=32)}, {"encoder": DCGANEncoder(kernel=5)}, {"batch_size": 32},
+               {"generator": DCGANGenerator(latent_dim=32)}, {"num_classes": 3}]  # fmt: skip
+    assert len({autoencoder(**change).id for change in changes}) == len(changes)
+
+
+def test_a_shrunk_autoencoder_is_narrow():
+    small = autoencoder().shrunk()
+    assert (small.encoder, small.generator) == (DCGANEncoder(width=8), DCGANGenerator(width=8, latent_dim=12))
+
+
+def test_networks_and_their_optimisers_by_name():
+    adam, sgd = Adam(), SGD()
+    gan = mlp(generator_optimizer=adam, discriminator_optimizer=sgd)
+    assert {name: gan.optimizer_of(name) for name in gan.networks} == {"generator": adam, "discriminator": sgd}
+    both = autoencoder(generator_optimizer=sgd)
+    assert {name: both.optimizer_of(name) for name in both.networks} == {"generator": sgd, "encoder": sgd}
+
+
+@pytest.mark.parametrize(
+    ("recipe", "expected"),
+    [
+        (mlp(), None),
+        (mlp(generator=DCGANGenerator()), "batch norm"),
+        (autoencoder(), "batch norm"),
+        (autoencoder(generator=MLPGenerator()), "the variance of the elbo"),
+    ],
+)
+def test_a_recipe_knows_why_its_batch_cannot_be_computed_in_parts(recipe, expected):
+    assert recipe.needs_whole_batch == expected
 
 
 def test_the_generators_batch_is_that_of_d_unless_given():

@@ -17,9 +17,9 @@ import gansmith
 from gansmith.errors import DataError
 from gansmith.recipes import RECIPES
 from gansmith.training import watch as watch_module
-from gansmith.training.adversarial import OBJECTIVES
 from gansmith.training.evaluations import BEST, EVALUATIONS, best_of
 from gansmith.training.log import Metrics
+from gansmith.training.objectives import OBJECTIVES
 from gansmith.training.stop import StopSignal
 from gansmith.training.watch import Plan, Watch
 from tests.unit.scorings import GivenScores

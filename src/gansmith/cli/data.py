@@ -195,10 +195,10 @@ def _cost_line(name: str, found: Survey) -> str:
     import torch
 
     from gansmith import runtime
-    from gansmith.training.adversarial import OBJECTIVES
     from gansmith.training.estimate import estimate
     from gansmith.training.log import clock
     from gansmith.training.memory import step_bytes
+    from gansmith.training.objectives import OBJECTIVES
 
     runtime.keep_large_allocations()
     device = runtime.choose_device("auto")

@@ -26,6 +26,6 @@ class RecipesCommand(Command):
         for name, function in RECIPES.items():
             recipe = function()
             display.say(f"{name}: {summary(name)}")
-            rates = f"{recipe.generator_optimizer.learning_rate:g} and {recipe.discriminator_optimizer.learning_rate:g}"
+            rates = " and ".join(f"{recipe.optimizer_of(network).learning_rate:g}" for network in recipe.networks)
             shape = f"{size_text(recipe.size)}x{recipe.channels}"
             display.say(f"    made for {shape}, {recipe.loss} loss, batch {recipe.batch_size}, rates {rates}")

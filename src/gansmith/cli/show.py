@@ -54,14 +54,14 @@ def recipe_lines(recipe: Recipe) -> list[str]:
 def _run_lines(path: Path) -> list[str]:
     from gansmith.checkpoint import read_newest
     from gansmith.training.folder import CONFIG, RunConfig
-    from gansmith.training.log import Metrics
+    from gansmith.training.log import SHOWN, Metrics
 
     config = RunConfig.load(path / CONFIG)
     lines = [f"{path}: {config.request.name} ({config.recipe.id}) on {config.data}, seed {config.seed}"]
     records = Metrics(path / "metrics.jsonl").read()
     if records:
         last = records[-1]
-        numbers = "  ".join(f"{key} {last[key]:.3f}" for key in ("loss_d", "loss_g", "d_accuracy") if key in last)
+        numbers = "  ".join(f"{key} {last[key]:.3f}" for key in SHOWN if key in last)
         lines.append(f"{last['images']:,} images in {last['seconds']:,.0f} s of training; {numbers}")
     lines += _scores_of(path)
     try:

@@ -147,11 +147,11 @@ class TrainCommand(Command):
     def _show_estimate(self, request: Request, values: dict[str, Any]) -> None:
         from gansmith import runtime
         from gansmith.data import open_source
-        from gansmith.training.adversarial import OBJECTIVES
         from gansmith.training.estimate import estimate
         from gansmith.training.folder import RunConfig
         from gansmith.training.log import Display
         from gansmith.training.memory import choose_micro_batch
+        from gansmith.training.objectives import OBJECTIVES
         from gansmith.training.run import resolve
 
         display = Display(self.quiet)

@@ -1,6 +1,6 @@
-"""Network families, one a file, and the two tables that name them.
+"""Network families, one a file, and the tables that name them.
 
-To add a family: its settings in `recipe.py`, its file here, one line in each table.
+To add a family: its settings in `settings.py`, its file here, one line in the tables of what it has.
 """
 
 from __future__ import annotations
@@ -10,13 +10,15 @@ from typing import Any
 
 from torch import nn
 
-from gansmith.networks.dcgan import DCGANDiscriminatorNetwork, DCGANGeneratorNetwork
+from gansmith.networks.dcgan import DCGANDiscriminatorNetwork, DCGANEncoderNetwork, DCGANGeneratorNetwork
 from gansmith.networks.dense_conv import DenseConvDiscriminatorNetwork, DenseConvGeneratorNetwork
 from gansmith.networks.mlp import MLPDiscriminatorNetwork, MLPGeneratorNetwork
 from gansmith.networks.resnet import ResNetDiscriminatorNetwork, ResNetGeneratorNetwork
 
 NetworkClass = Callable[[Any, tuple[int, int], int, int], nn.Module]
-"""(settings, (height, width), channels, num_classes) -> the network; num_classes 0: it takes no labels."""
+"""(settings, (height, width), channels, number) -> the network. The number is num_classes (0: it takes no labels), and
+latent_dim for an encoder.
+"""
 
 GENERATORS: dict[str, NetworkClass] = {
     "mlp": MLPGeneratorNetwork,
@@ -30,4 +32,8 @@ DISCRIMINATORS: dict[str, NetworkClass] = {
     "dcgan": DCGANDiscriminatorNetwork,
     "dense-conv": DenseConvDiscriminatorNetwork,
     "resnet": ResNetDiscriminatorNetwork,
+}
+
+ENCODERS: dict[str, NetworkClass] = {
+    "dcgan": DCGANEncoderNetwork,
 }

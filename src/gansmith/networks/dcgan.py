@@ -11,7 +11,8 @@ from torch import Tensor, nn
 from gansmith.layers.blocks import INITIAL_STD, apply_spectral_norm, from_map, initialise_normal, leaky_relu, to_map
 from gansmith.layers.dropout import Dropout
 from gansmith.layers.labels import JoinedLatents, Logit
-from gansmith.settings import DCGANDiscriminator, DCGANGenerator
+from gansmith.runtime import full_precision
+from gansmith.settings import DCGANDiscriminator, DCGANEncoder, DCGANGenerator
 from gansmith.sizes import Size, required_stages
 
 WIDEST = 16
@@ -71,26 +72,36 @@ class DCGANGeneratorNetwork(nn.Module):
         return images
 
 
+def _halvings(
+    width: int, kernel: int, size: Size, channels: int, has_batch_norm: bool = False, dropout: float = 0.0
+) -> nn.Sequential:
+    """Convolutions of stride 2 from images down to the base map; batch norm not on the first."""
+    layers: list[nn.Module] = []
+    before = channels
+    for index, after in enumerate(_widths(width, required_stages(size).num_doublings)):
+        batch_norm = has_batch_norm and index > 0
+        layers.append(nn.Conv2d(before, after, kernel, 2, (kernel - 1) // 2, bias=not batch_norm))
+        layers += [nn.BatchNorm2d(after)] if batch_norm else []
+        layers.append(leaky_relu())
+        layers += [Dropout(dropout)] if dropout else []
+        before = after
+    return nn.Sequential(*layers)
+
+
+def _num_features(width: int, size: Size) -> int:
+    """Numbers in the base map that `_halvings` ends in."""
+    stages = required_stages(size)
+    return _widths(width, stages.num_doublings)[-1] * stages.height * stages.width
+
+
 class DCGANDiscriminatorNetwork(nn.Module):
     """Images -> halved until the base map -> one logit each. Arguments as `DCGANGeneratorNetwork`."""
 
     def __init__(self, settings: DCGANDiscriminator, size: Size, channels: int, num_classes: int = 0) -> None:
         super().__init__()
-        stages = required_stages(size)
-        padding = (settings.kernel - 1) // 2
-        layers: list[nn.Module] = []
-        before = channels
-        for index, after in enumerate(_widths(settings.width, stages.num_doublings)):
-            batch_norm = settings.normalisation == "batch" and index > 0
-            layers.append(nn.Conv2d(before, after, settings.kernel, 2, padding, bias=not batch_norm))
-            if batch_norm:
-                layers.append(nn.BatchNorm2d(after))
-            layers.append(leaky_relu())
-            if settings.dropout:
-                layers.append(Dropout(settings.dropout))
-            before = after
-        self.features = nn.Sequential(*layers)
-        self.logit = Logit(before * stages.height * stages.width, num_classes)
+        has_batch_norm = settings.normalisation == "batch"
+        self.features = _halvings(settings.width, settings.kernel, size, channels, has_batch_norm, settings.dropout)
+        self.logit = Logit(_num_features(settings.width, size), num_classes)
         initialise_normal(self)
         if self.logit.embedding is not None:
             nn.init.normal_(self.logit.embedding.weight, 0.0, INITIAL_STD)
@@ -101,3 +112,34 @@ class DCGANDiscriminatorNetwork(nn.Module):
         """Return (N,) float32 logits for images (N, C, H, W) in [-1, 1] and labels (N,) where there are classes."""
         logits: Tensor = self.logit(from_map(self.features(images)), labels)
         return logits
+
+
+class DCGANEncoderNetwork(nn.Module):
+    """Images -> halved until the base map -> a normal distribution of latents each.
+
+    The body of `DCGANDiscriminatorNetwork`. No batch norm: the statistics of an averaged encoder could only be
+    measured on data, those of a generator on latents (`ema.settle_generator`).
+
+    Args:
+        settings: width, kernel.
+        size: (height, width) of the images; one that `sizes.stages_of` knows.
+        channels: of the images.
+        latent_dim: of the latents.
+    """
+
+    def __init__(self, settings: DCGANEncoder, size: Size, channels: int, latent_dim: int) -> None:
+        super().__init__()
+        self.features = _halvings(settings.width, settings.kernel, size, channels)
+        num_features = _num_features(settings.width, size)
+        self.mean = nn.Linear(num_features, latent_dim)
+        self.log_variance = nn.Linear(num_features, latent_dim)
+        initialise_normal(self)
+
+    def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
+        """Return means and log-variances, each (N, latent_dim) float32 even under autocast, for images (N, C, H, W) in
+        [-1, 1].
+        """
+        features = from_map(self.features(images))
+        with full_precision(images.device):
+            features = features.float()
+            return self.mean(features), self.log_variance(features)

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from gansmith.errors import UsageError, near_matches
 from gansmith.recipe import Recipe
 from gansmith.recipes.auto import auto
-from gansmith.recipes.base import dcgan_28, dcgan_32, dcgan_small, dense_conv, mlp, resnet
+from gansmith.recipes.base import dcgan_28, dcgan_32, dcgan_small, dense_conv, mlp, resnet, vae
 
 RecipeFunction = Callable[..., Recipe]
 
@@ -22,6 +22,7 @@ RECIPES: dict[str, RecipeFunction] = {
     "dense-conv": dense_conv,
     "resnet": resnet,
     "dcgan-small": dcgan_small,
+    "vae": vae,
 }
 AUTO = "auto"
 DEFAULT_RECIPE = AUTO
@@ -50,5 +51,5 @@ def summary(name: str) -> str:
 
 __all__ = [
     "AUTO", "DEFAULT_RECIPE", "RECIPES", "RECIPE_NAMES", "auto", "dcgan_28", "dcgan_32", "dcgan_small", "dense_conv",
-    "mlp", "recipe_function", "resnet", "summary",
+    "mlp", "recipe_function", "resnet", "summary", "vae",
 ]  # fmt: skip

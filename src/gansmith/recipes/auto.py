@@ -66,10 +66,7 @@ def auto(
     batch = LARGE_BATCH if machine.gflops >= LARGE_GFLOPS else BATCH
     width, reason = _choose_width(machine, budget, size, channels, batch)
     rate = 1e-3 * min(1.0, USUAL_WIDTH / width)
-    base = dcgan_small(size, channels, machine.precision, num_classes)
-    recipe = base.replace(
-        generator=base.generator.model_copy(update={"width": width}),
-        discriminator=base.discriminator.model_copy(update={"width": width}),
+    recipe = dcgan_small(size, channels, machine.precision, num_classes, width).replace(
         generator_optimizer=Adam(learning_rate=rate, beta1=0.0),
         discriminator_optimizer=Adam(learning_rate=2 * rate, beta1=0.0),
         batch_size=batch,

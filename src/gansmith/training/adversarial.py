@@ -1,30 +1,26 @@
-"""The adversarial objective: a generator against a discriminator, and the table of objectives."""
+"""The adversarial objective: a generator against a discriminator."""
 
 from __future__ import annotations
-
-import copy
 
 import torch
 from torch import Tensor, nn
 
-from gansmith.build import build_discriminator, build_generator, build_optimizer
 from gansmith.data import Batch
 from gansmith.ema import settle_generator
-from gansmith.images import POINT_SHAPE
 from gansmith.losses import LOSSES
 from gansmith.recipe import Recipe
 from gansmith.sampling import sample
-from gansmith.training.objective import Objective
+from gansmith.training.pictures import PREVIEW_CLASSES, PREVIEW_COLUMNS, preview_count
 from gansmith.training.state import TrainState
-from gansmith.training.step import average, discriminator_step, draw, generate, generator_step, mean_of
-
-PREVIEW_COLUMNS, PREVIEW_CLASSES = 8, 32
-PREVIEW_COUNT, PREVIEW_POINTS = PREVIEW_COLUMNS**2, 1_000
-
-
-def preview_count(recipe: Recipe) -> int:
-    """Return how many samples of an unconditional generator a preview shows: more of points than of pictures."""
-    return PREVIEW_POINTS if (recipe.channels, *recipe.size) == POINT_SHAPE else PREVIEW_COUNT
+from gansmith.training.step import (
+    average,
+    discriminator_step,
+    draw,
+    generate,
+    generator_step,
+    initial_state,
+    mean_of,
+)
 
 
 class Adversarial:
@@ -32,19 +28,7 @@ class Adversarial:
 
     def initialise(self, recipe: Recipe, seed: int, device: torch.device) -> TrainState:
         """Return fresh networks with weights drawn from the seed, their optimisers, and a copy of G as its average."""
-        generator = build_generator(recipe, seed, device)
-        discriminator = build_discriminator(recipe, seed, device)
-        return TrainState(
-            recipe=recipe,
-            seed=seed,
-            device=device,
-            modules={"generator": generator.train(), "discriminator": discriminator.train()},
-            optimizers={
-                "generator": build_optimizer(recipe.generator_optimizer, generator.parameters()),
-                "discriminator": build_optimizer(recipe.discriminator_optimizer, discriminator.parameters()),
-            },
-            ema={"generator": copy.deepcopy(generator).requires_grad_(False).eval()},
-        )
+        return initial_state(recipe, seed, device, averaged=("generator",))
 
     def batches(self, recipe: Recipe) -> dict[str, int]:
         """Return `real_d` for all discriminator steps together, and `real_g` where G's loss pairs with reals or G's
@@ -92,9 +76,9 @@ class Adversarial:
         """Measure the averaged generator's batch-norm statistics (`ema.settle_generator`)."""
         settle_generator(state.ema["generator"], state.seed, state.recipe.precision, state.classes)
 
-    def preview(self, state: TrainState, seed: int) -> Tensor:
+    def preview(self, state: TrainState, seed: int, reals: Batch) -> Tensor:
         """Return 64 samples of the averaged generator (1,000 points) from latents fixed by `seed`; with classes, 8 of
-        each of them, in the order of the labels, up to 32 classes.
+        each of them, in the order of the labels, up to 32 classes. The reals are not needed.
         """
         count, labels = preview_count(state.recipe), None
         if state.classes is not None:
@@ -105,8 +89,3 @@ class Adversarial:
     def generator(self, state: TrainState) -> nn.Module:
         """Return the averaged generator."""
         return state.ema["generator"]
-
-
-OBJECTIVES: dict[str, Objective] = {
-    "adversarial": Adversarial(),
-}

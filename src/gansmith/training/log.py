@@ -66,6 +66,13 @@ class Metrics:
             partial.replace(self.path)
 
 
+SHOWN = {
+    "loss_d": "loss D", "loss_g": "G", "d_accuracy": "D accuracy",
+    "loss": "loss", "reconstruction_error": "reconstruction error", "kl": "KL",
+}  # fmt: skip
+"""What steps measure, in the words it is shown in, in this order."""
+
+
 @dataclass(frozen=True)
 class Progress:
     """How far training is.
@@ -84,7 +91,7 @@ class Progress:
         """Return the numbers in one line."""
         record = self.record
         parts = [f"{record['images']:,} images", f"{record['images_per_second']:,.0f} img/s"]
-        for key, label in (("loss_d", "loss D"), ("loss_g", "G"), ("d_accuracy", "D accuracy")):
+        for key, label in SHOWN.items():
             if key in record:
                 parts.append(f"{label} {record[key]:.3f}")
         parts.append(f"{clock(self.remaining_seconds)} to go")

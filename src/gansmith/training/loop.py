@@ -181,8 +181,9 @@ class Loop:
     def _check_finite(self, means: dict[str, float]) -> None:
         bad = [name for name, value in means.items() if not torch.isfinite(torch.tensor(value))]
         if bad:
+            trained = ["generator", *(["discriminator"] if self.state.recipe.discriminator else [])]
+            rates = " and ".join(f"--set {name}_optimizer.learning_rate=..." for name in trained)
             raise DivergedError(
                 f"{', '.join(bad)} is no longer a finite number at {self.images:,} images; nothing of that is saved. "
-                "Start another run (--out) with lower rates: --set generator_optimizer.learning_rate=... and "
-                "--set discriminator_optimizer.learning_rate=..."
+                f"Start another run (--out) with lower rates: {rates}"
             )

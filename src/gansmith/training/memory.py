@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from gansmith import runtime
-from gansmith.build import build_discriminator, build_generator, num_parameters
+from gansmith.build import build_networks, num_parameters
 from gansmith.errors import ResourceError
 from gansmith.recipe import Recipe
 from gansmith.training.estimate import random_batches, with_batch
@@ -114,11 +114,9 @@ def step_bytes(recipe: Recipe, objective: Objective) -> StepBytes:
 
 def network_bytes(recipe: Recipe) -> int:
     """Return the bytes that weights and gradients alone take; found without taking them."""
-    bare = recipe.model_copy(
-        update={"discriminator": recipe.discriminator.model_copy(update={"normalisation": None})}
-    )  # spectral norm would be computed, and takes next to nothing
-    networks = (build(bare, device="meta") for build in (build_generator, build_discriminator))
-    return 2 * BYTES * sum(num_parameters(network) for network in networks)
+    discriminator = recipe.discriminator and recipe.discriminator.model_copy(update={"normalisation": None})
+    bare = recipe.model_copy(update={"discriminator": discriminator})  # spectral norm would be computed, for next to 0
+    return 2 * BYTES * sum(num_parameters(network) for network in build_networks(bare, device="meta").values())
 
 
 def choose_micro_batch(recipe: Recipe, objective: Objective, device: torch.device) -> int | None:
@@ -131,7 +129,7 @@ def choose_micro_batch(recipe: Recipe, objective: Objective, device: torch.devic
     if (networks := network_bytes(recipe)) > free:
         raise ResourceError(
             f"the networks take at least {_gigabytes(networks)}, {_gigabytes(free)} are free; take narrower ones "
-            "(--set generator.width=..., --set discriminator.width=...) or a smaller --size"
+            f"({', '.join(f'--set {name}.width=...' for name in recipe.networks)}) or a smaller --size"
         )
     step, batch = step_bytes(recipe, objective), recipe.batch_size
     whole = step.fixed + (step.held + step.kept) * batch
@@ -141,8 +139,8 @@ def choose_micro_batch(recipe: Recipe, objective: Objective, device: torch.devic
     fits = int((free - step.fixed) / (step.held + step.kept))
     if fits < 1:
         raise ResourceError(f"{needed}, too little for one image; take a smaller --size or a narrower network")
-    if recipe.has_batch_norm:
-        raise ResourceError(f"{needed}; batch norm needs the batch whole: --set batch_size={_power_of_two(fits)} fits")
+    if mixes := recipe.needs_whole_batch:
+        raise ResourceError(f"{needed}; {mixes} needs the batch whole: --set batch_size={_power_of_two(fits)} fits")
     at_once = int((free - step.fixed - step.held * batch) / step.kept)
     if at_once < 1:
         raise ResourceError(f"{needed}, too little even in parts: --set batch_size={_power_of_two(fits)} fits")

@@ -1,6 +1,6 @@
 """What a way of playing must offer. The loop, checkpoints and sampling use nothing else.
 
-`adversarial.py` is the first objective; translation, restoration and autoencoders are others.
+`adversarial.py` and `autoencoder.py` are the two there are (`objectives.py`); translation and restoration are others.
 """
 
 from __future__ import annotations
@@ -23,8 +23,9 @@ class Objective(Protocol):
         ...
 
     def batches(self, recipe: Recipe) -> dict[str, int]:
-        """Return what one step eats: name -> number of items. The sum over names starting with "real_d" is what
-        the step adds to the images seen.
+        """Return what one step eats: name -> number of items. "real_d" are what the step adds to the images seen.
+
+        A name stands for an order of the data: objectives that read "real_d" see the same images in the same order.
         """
         ...
 
@@ -39,8 +40,14 @@ class Objective(Protocol):
         """Make `state.ema` ready to be shown or saved (batch-norm statistics); a function of its weights alone."""
         ...
 
-    def preview(self, state: TrainState, seed: int) -> Tensor:
-        """Return samples (N, C, *space) float32 in [-1, 1] on the CPU, from latents fixed by `seed`."""
+    def preview(self, state: TrainState, seed: int, reals: Batch) -> Tensor:
+        """Return samples (N, C, *space) float32 in [-1, 1] on the CPU, from latents fixed by `seed`.
+
+        Args:
+            state: settled.
+            seed: of the latents.
+            reals: the items of the grid of reals, float32 in [-1, 1] on the CPU, for what is made of them.
+        """
         ...
 
     def generator(self, state: TrainState) -> nn.Module:

@@ -23,10 +23,10 @@ from gansmith.recipes import AUTO, DEFAULT_RECIPE
 from gansmith.recipes.auto import Choice
 from gansmith.request import Request
 from gansmith.sizes import Fit, Size, size_text
-from gansmith.training.adversarial import OBJECTIVES
 from gansmith.training.folder import Intervals, RunConfig, find_run, lock
 from gansmith.training.log import Display
 from gansmith.training.memory import choose_micro_batch
+from gansmith.training.objectives import OBJECTIVES
 from gansmith.training.session import Options, Run, Session
 from gansmith.training.track import require_tensorboard
 from gansmith.training.watch import Plan

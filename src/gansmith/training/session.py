@@ -9,29 +9,28 @@ import shlex
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
 import torch
-from torch import Tensor
 
 from gansmith import runtime
 from gansmith.budget import Budget
 from gansmith.checkpoint import clean_up, read_newest, save_checkpoint
-from gansmith.data import DataSet, Order
-from gansmith.data.order import Indices
+from gansmith.data import Batch, DataSet
 from gansmith.errors import DivergedError, Interrupted, ResourceError
 from gansmith.facts import Classes
-from gansmith.images import POINT_SHAPE, save_grid, save_scatter, to_float
 from gansmith.recipe import Recipe
 from gansmith.restore import restore
-from gansmith.training.adversarial import OBJECTIVES, PREVIEW_CLASSES, PREVIEW_COLUMNS, preview_count
 from gansmith.training.evaluations import scalars_of
 from gansmith.training.folder import CONFIG, RunConfig
 from gansmith.training.log import Display, Metrics, Progress
 from gansmith.training.loop import Loop
 from gansmith.training.memory import is_out_of_memory
 from gansmith.training.objective import Objective
+from gansmith.training.objectives import OBJECTIVES
+from gansmith.training.pictures import save_preview, shown_reals
 from gansmith.training.state import TrainState
 from gansmith.training.stop import StopSignal
 from gansmith.training.track import Tracker
@@ -65,7 +64,7 @@ class Run:
     Attributes:
         folder: of the run.
         recipe: the resolved method.
-        images_seen: real images shown to D, over the whole run.
+        images_seen: real images, over the whole run.
         seconds: of training, over the whole run.
     """
 
@@ -113,10 +112,12 @@ class Session:
             if not is_out_of_memory(error):
                 raise
             half = (self.config.micro_batch or self.config.recipe.batch_size) // 2
-            if self.config.recipe.has_batch_norm or half < 1:
+            if half < 1:
+                raise ResourceError("out of memory with a batch of 1; take a smaller --size") from error
+            if mixes := self.config.recipe.needs_whole_batch:
                 raise ResourceError(
-                    f"out of memory with a batch of {self.config.recipe.batch_size}; batch norm needs it whole: "
-                    f"--set batch_size={max(half, 1)} and another --out, or a smaller --size"
+                    f"out of memory with a batch of {self.config.recipe.batch_size}; {mixes} needs it whole: "
+                    f"--set batch_size={half} and another --out, or a smaller --size"
                 ) from error
         finally:
             self._close_tracker()
@@ -211,18 +212,13 @@ class Session:
             f"{state.device}, seed {state.seed}, for {self.budget}"
         )
         if not (self.folder / "reals.png").exists():
-            save_preview(to_float(self.data.batch(self._places_of_reals()).images), self.folder / "reals.png")
+            save_preview(self._reals.images, self.folder / "reals.png")
         if images == 0:
             self._show(state)
 
-    def _places_of_reals(self) -> Indices:
-        """Return which images the grid of reals shows: as in the previews, a row of each class where they matter."""
-        order = Order(0, len(self.data), "grid of reals").indices(0, len(self.data))
-        labels = self.data.labels
-        if not self.config.recipe.num_classes or labels is None:
-            return np.resize(order, preview_count(self.config.recipe))
-        rows = [order[labels[order] == label] for label in range(min(len(self.data.class_names), PREVIEW_CLASSES))]
-        return np.concatenate([np.resize(row, PREVIEW_COLUMNS) for row in rows if len(row)])
+    @cached_property
+    def _reals(self) -> Batch:
+        return shown_reals(self.data, self.config.recipe)
 
     def _record(self, progress: Progress) -> None:
         try:
@@ -271,7 +267,7 @@ class Session:
     def _show(self, state: TrainState) -> None:
         started = time.perf_counter()
         self.objective.settle(state)
-        samples = self.objective.preview(state, PREVIEW_SEED)
+        samples = self.objective.preview(state, PREVIEW_SEED, self._reals)
         images = state.counters["images"]
         path = save_preview(samples, self.folder / "samples" / f"{images:09d}.png")
         if path.suffix == ".png":
@@ -284,16 +280,3 @@ def _classes_of(data: DataSet) -> Classes | None:
         return None
     counts = np.bincount(data.labels, minlength=len(data.class_names))
     return Classes(data.class_names, tuple(counts.tolist()))
-
-
-def save_preview(samples: Tensor, path: Path) -> Path:
-    """Write a grid of images, eight in a row, a scatter of points, or an array for what is no picture (.npz); return
-    the path.
-    """
-    if samples.ndim == 4 and samples.shape[1:] == POINT_SHAPE:
-        return save_scatter(samples, path)
-    if samples.ndim == 4:
-        return save_grid(samples, path, PREVIEW_COLUMNS)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    np.savez(path.with_suffix(".npz"), samples=samples.numpy())
-    return path.with_suffix(".npz")

@@ -24,7 +24,7 @@ class TrainState:
         modules: what is trained, by name.
         optimizers: by name.
         ema: averaged copies of some of `modules`, under the same names, in eval mode.
-        counters: `images` (real images shown to D, over all steps and ranks) and `steps`.
+        counters: `images` (real images seen, over all steps and ranks) and `steps`.
         classes: of the data, where the recipe is conditional.
         micro_batch: items computed at once where a whole batch does not fit into memory; None: whole batches.
     """

@@ -9,6 +9,7 @@ Losses give one value per sample and are reduced here, once. Nothing here waits 
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -17,6 +18,7 @@ import torch
 from torch import Tensor, nn
 
 from gansmith import runtime
+from gansmith.build import build_networks, build_optimizer
 from gansmith.data import Batch
 from gansmith.ema import ema_decay, update_ema
 from gansmith.losses import LOSSES
@@ -24,6 +26,21 @@ from gansmith.penalties import PENALTIES
 from gansmith.recipe import Recipe
 from gansmith.regularisation import clip_weights, weight_loss
 from gansmith.training.state import TrainState
+
+
+def initial_state(recipe: Recipe, seed: int, device: torch.device, averaged: Sequence[str]) -> TrainState:
+    """Return fresh networks with weights drawn from the seed, their optimisers, and copies of some as averages."""
+    modules = {name: module.train() for name, module in build_networks(recipe, seed, device).items()}
+    return TrainState(
+        recipe=recipe,
+        seed=seed,
+        device=device,
+        modules=modules,
+        optimizers={
+            name: build_optimizer(recipe.optimizer_of(name), module.parameters()) for name, module in modules.items()
+        },
+        ema={name: copy.deepcopy(modules[name]).requires_grad_(False).eval() for name in averaged},
+    )
 
 
 @dataclass(frozen=True)
@@ -80,7 +97,7 @@ def discriminator_step(
         loss = LOSSES[recipe.loss].d(real_logits, fake_logits)
         penalties = due_penalties(recipe, discriminator, part, fake, rng, steps_taken)
         total = loss + sum(weight * value for weight, value in penalties.values())
-        collect_gradients(state, "discriminator", total.sum() / count)
+        collect_gradients(state, ["discriminator"], total.sum() / count)
         measured.append({
             "loss_d": loss.detach().mean(),
             "d_accuracy": (real_logits > fake_logits).float().mean(),
@@ -130,7 +147,7 @@ def generator_step(
                 with torch.no_grad():
                     real_logits = discriminator(real.images[start:stop], part_labels)
         loss = LOSSES[recipe.loss].g(real_logits, fake_logits)
-        collect_gradients(state, "generator", loss.sum() / count)
+        collect_gradients(state, ["generator"], loss.sum() / count)
         measured.append({"loss_g": loss.detach().mean()})
     descend(state, "generator")
     return mean_of(measured)
@@ -142,18 +159,19 @@ def parts_of(count: int, micro_batch: int | None) -> list[tuple[int, int]]:
     return [(start, min(start + size, count)) for start in range(0, count, size)]
 
 
-def collect_gradients(state: TrainState, name: str, loss: Tensor) -> None:
-    """Add the gradients of a 0-d loss to those of the parameters of `state.modules[name]`."""
-    torch.autograd.backward(loss, inputs=parameters_of(state.optimizers[name]))
+def collect_gradients(state: TrainState, names: Sequence[str], loss: Tensor) -> None:
+    """Add the gradients of a 0-d loss to those of the parameters of these of `state.modules`."""
+    inputs = [parameter for name in names for parameter in parameters_of(state.optimizers[name])]
+    torch.autograd.backward(loss, inputs=inputs)
 
 
 def descend(state: TrainState, name: str) -> None:
     """Take one optimiser step of `state.modules[name]` down the gradients collected, and forget them."""
     recipe, optimizer = state.recipe, state.optimizers[name]
     if (weights := weight_loss(state.modules[name], recipe.regularisation)) is not None:
-        collect_gradients(state, name, weights)
+        collect_gradients(state, [name], weights)
     if recipe.learning_rate_schedule is not None:
-        settings = recipe.generator_optimizer if name == "generator" else recipe.discriminator_optimizer
+        settings = recipe.optimizer_of(name)
         factor = recipe.learning_rate_schedule.factor(state.counters["images"])
         for group in optimizer.param_groups:
             group["lr"] = settings.learning_rate * factor

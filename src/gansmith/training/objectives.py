@@ -1,0 +1,12 @@
+"""The table of objectives, by the names that recipes use."""
+
+from __future__ import annotations
+
+from gansmith.training.adversarial import Adversarial
+from gansmith.training.autoencoder import Autoencoder
+from gansmith.training.objective import Objective
+
+OBJECTIVES: dict[str, Objective] = {
+    "adversarial": Adversarial(),
+    "autoencoder": Autoencoder(),
+}
