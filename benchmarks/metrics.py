@@ -12,6 +12,7 @@ To add a row: write a function of `Setting` that returns rows, and put it into `
 from __future__ import annotations
 
 import argparse
+import importlib.util
 import json
 import os
 import sys
@@ -211,14 +212,9 @@ def their_score(metric: nn.Module, real: Tensor, fake: Tensor) -> Tensor:
 
 
 def torchmetrics_image() -> ModuleType:
-    """Return `torchmetrics.image`, also beside a torchvision that was built for another torch and does not import."""
-    try:
-        import torchmetrics.image
-    except RuntimeError:  # torchvision's operators are missing; nothing here uses them
-        library = torch.library.Library("torchvision", "FRAGMENT")
-        for name in ("nms", "qnms"):
-            library.define(f"{name}(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
-        import torchmetrics.image
+    """Return `torchmetrics.image`, also without the torchvision that the whole of torch-fidelity needs."""
+    if "torch_fidelity" not in sys.modules and (spec := importlib.util.find_spec("torch_fidelity")):
+        sys.modules["torch_fidelity"] = importlib.util.module_from_spec(spec)  # its parts import, its whole need not
     import torchmetrics.image.fid
     import torchmetrics.image.kid
 

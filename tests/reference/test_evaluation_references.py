@@ -79,6 +79,7 @@ def test_intervals_hold_the_expectation_in_simulated_trials(program):
 
 @pytest.mark.data
 @pytest.mark.slow
+@pytest.mark.filterwarnings("ignore")  # of torchmetrics
 def test_a_quick_run_of_the_program_meets_its_bars(program, real_data, tmp_path, monkeypatch, capsys):
     arguments = ["metrics.py", "--quick", "--data", str(real_data / "mnist.zip"), "--json", str(tmp_path / "rows.json")]
     monkeypatch.setattr(sys, "argv", arguments)

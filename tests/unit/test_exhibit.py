@@ -62,7 +62,7 @@ def test_whatever_an_objective_records_has_its_line():
     record = {"images": 1, "seconds": 2.0, "memory_mb": 9, "loss": 1.0, "kl": 3.0, "reconstruction_error": 0.1,
               "penalty_gradient_penalty": 2.0}  # fmt: skip
     assert [(curve.title, curve.lines[0].name) for curve in training_curves([record])] == [
-        ("Losses", "loss"), ("Penalties", "gradient penalty"), ("KL divergence", "kl"),
+        ("Losses", "loss"), ("Penalties", "gradient penalty"), ("KL divergence", "KL"),
         ("Reconstruction error", "reconstruction error"),
     ]  # fmt: skip
 

@@ -23,7 +23,7 @@ FRAMES_BYTES = 4_000_000
 SMALLER = ((1024, 85), (768, 75), (512, 65))
 """(longest side in pixels, WebP quality) tried in turn where frames are more than `FRAMES_BYTES`."""
 EVALUATIONS = "evaluations.jsonl"
-LOSS_NAMES = {"loss_d": "discriminator", "loss_g": "generator"}
+NAMES = {"loss_d": "discriminator", "loss_g": "generator", "d_accuracy": "accuracy", "kl": "KL"}
 TITLES = {"d_accuracy": "Discriminator accuracy", "kl": "KL divergence"}
 UNITS = {"d_accuracy": "share of pairs told right", "images_per_second": "images a second"}
 BOOKKEEPING = ("images", "steps", "seconds", "time", "wait_share", "memory_mb")
@@ -147,10 +147,10 @@ def training_curves(records: Sequence[Mapping[str, Any]]) -> tuple[Curve, ...]:
     losses = [key for key in keys if key == "loss" or key.startswith("loss_")]
     penalties = [key for key in keys if key.startswith("penalty_")]
     groups = [
-        ("Losses", "loss", {key: LOSS_NAMES.get(key, _words(key, "loss_")) for key in losses}),
+        ("Losses", "loss", {key: NAMES.get(key, _words(key, "loss_")) for key in losses}),
         ("Penalties", "penalty", {key: _words(key, "penalty_") for key in penalties}),
         *(
-            (TITLES.get(key, _words(key).capitalize()), UNITS.get(key, ""), {key: _words(key)})
+            (TITLES.get(key, _words(key).capitalize()), UNITS.get(key, ""), {key: NAMES.get(key, _words(key))})
             for key in keys
             if key not in (*losses, *penalties, "images_per_second")
         ),

@@ -40,7 +40,12 @@ def report_page(report: Report, exhibit: Exhibit) -> str:
         _headline(report),
         section("scores", "Scores", score_table(report.scores), note=_how_to_read(report)),
         section("pictures", "Pictures", pictures and f'<div class="pictures">{pictures}</div>'),
-        section("over-time", "Over time", player(exhibit.frames), note="The same latents at each moment of training."),
+        section(
+            "over-time",
+            "Over time",
+            player(exhibit.frames),
+            note="What training drew at each moment, from the same latents every time.",
+        ),
         section("curves", "Curves", curves and f'<div class="charts">{curves}</div>'),
         section("recipe", "Recipe", recipe_details(exhibit.recipe_yaml, exhibit.config_note, report.subject.recipe_id)),
         section("protocol", "How it was measured", _protocol(report)),
