@@ -16,6 +16,7 @@ import importlib.util
 import json
 import os
 import sys
+import tempfile
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
@@ -27,11 +28,18 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+import gansmith
+from gansmith.classifiers import Classifier
 from gansmith.data import open_data
+from gansmith.evaluation.detection import detect
+from gansmith.evaluation.evaluator import evaluate
+from gansmith.evaluation.extractors.classifier import make_classifier
+from gansmith.evaluation.extractors.preparation import Setting as ExtractorSetting
 from gansmith.evaluation.frechet import frechet_distance, frechet_estimate, frechet_infinity_estimate
 from gansmith.evaluation.intervals import Estimate, groups_of
 from gansmith.evaluation.kernel import kernel_distance, kernel_estimate
 from gansmith.evaluation.memorisation import memorisation, nearest_training
+from gansmith.evaluation.modes import stacked_modes
 from gansmith.evaluation.moments import grouped_moments, moments_of
 from gansmith.evaluation.neighbours import nearest, neighbourhood_estimates
 
@@ -107,6 +115,19 @@ def default_data() -> Path | None:
         if folder and (Path(folder) / "mnist.zip").exists():
             return Path(folder) / "mnist.zip"
     return None
+
+
+def whole(setting: Setting) -> list[Row]:
+    """Bar 1: `gansmith evaluate` of samples of a full-width dcgan-28, default scores, once the caches are warm."""
+    num = 2_000 if setting.quick else 10_000
+    with tempfile.TemporaryDirectory() as folder:
+        run = gansmith.train(setting.data, "dcgan-28", images=128, out=Path(folder) / "run", quiet=True).folder
+        evaluate(run, num_samples=num)
+        started = time.perf_counter()
+        evaluate(run, num_samples=num).save(Path(folder) / "report")
+        seconds = time.perf_counter() - started
+    name = f"evaluate {num:,} samples of 28x28, seconds"
+    return [Row(1, name, seconds, 0, 60, "default scores, caches warm, report written", is_judged=not setting.quick)]
 
 
 def agreement(setting: Setting) -> list[Row]:
@@ -285,6 +306,55 @@ def share_held(estimates: list[Estimate]) -> float:
     return fmean(held)
 
 
+def telling_apart(setting: Setting) -> list[Row]:
+    """Bar 4: a discriminator cannot tell two halves of MNIST's test split, and tells noise from it."""
+    images = images_of(setting.data, "test")
+    shuffled = images[torch.randperm(len(images), generator=torch.Generator().manual_seed(0))]
+    if setting.quick:
+        shuffled = shuffled[:1000]
+    half = len(shuffled) // 2
+    noise = torch.randint(0, 256, shuffled[half:].shape, dtype=torch.uint8, generator=torch.Generator().manual_seed(1))
+    steps = {"num_steps": 100} if setting.quick else {}
+    halves, against = detect(shuffled[:half], shuffled[half:], **steps), detect(shuffled[:half], noise, **steps)
+    low, high = halves.interval
+    note = f"accuracy {halves.accuracy:.3f} ({low:.3f} to {high:.3f}) on {halves.num_test:,}, {halves.seconds:.0f} s"
+    return [
+        Row(4, "two halves of MNIST: interval holds 0.5", float(low <= 0.5 <= high), 1, 1, f"1 = yes; {note}"),
+        Row(4, "noise: accuracy", against.accuracy, 0.99, 1, f"{against.num_test:,} images, {against.seconds:.0f} s"),
+    ]
+
+
+def modes(setting: Setting) -> list[Row]:
+    """Bar 5: samples of exactly k of the 1,000 stacked modes, made of held-out digits, have k modes."""
+    train, test = (open_data(setting.data, (28, 28), 1, split) for split in ("train", "test"))
+    reader = make_classifier(
+        ExtractorSetting(train, test, None, torch.device("cpu"), lambda line: None, None)
+    ).classifier
+    assert test.labels is not None
+    digits = [np.flatnonzero(test.labels == digit) for digit in range(10)]
+    rows = []
+    for num_modes, num in ((1, 2_000), (10, 2_000), (100, 5_000)) if setting.quick else (
+        (1, 26_000), (10, 26_000), (300, 26_000), (1000, 26_000)
+    ):  # fmt: skip
+        rows.append(stacked_row(num_modes, num, np.asarray(test.images), digits, reader))
+    return rows
+
+
+def stacked_row(
+    num_modes: int, num: int, images: np.ndarray, digits: list[np.ndarray], reader: Classifier
+) -> Row:  # fmt: skip
+    """Return what is found in `num` stacked images of so many modes."""
+    random = np.random.default_rng(num_modes)
+    chosen = random.permutation(1000)[:num_modes][np.arange(num) % num_modes]
+    places = [[random.choice(digits[mode // 10**power % 10]) for mode in chosen] for power in (2, 1, 0)]
+    stacked = torch.from_numpy(np.concatenate([images[channel] for channel in places], axis=1))
+    started = time.perf_counter()
+    found = stacked_modes(stacked, reader)
+    seconds = time.perf_counter() - started
+    note = f"{num:,} samples; {found.num_read} read at least once, as papers count; {seconds:.0f} s"
+    return Row(5, f"{num_modes} of 1,000 stacked modes", found.num_modes, num_modes, num_modes, note)
+
+
 def copies(setting: Setting) -> list[Row]:
     """Bar 6: training images are flagged, held-out images are not."""
     step = 5 if setting.quick else 1  # the images are in the order of their classes
@@ -311,7 +381,9 @@ def images_of(path: Path, split: str) -> Tensor:
     return torch.from_numpy(np.array(data.images))
 
 
-MEASUREMENTS: tuple[Callable[[Setting], list[Row]], ...] = (agreement, coverage, copies)
+MEASUREMENTS: tuple[Callable[[Setting], list[Row]], ...] = (
+    whole, agreement, coverage, telling_apart, modes, copies,
+)  # fmt: skip
 
 
 if __name__ == "__main__":
