@@ -111,6 +111,7 @@ class Reference(Settings):
         split: "train" or "test".
         fingerprint: 16 hex digits, of the decoded images of that split and their classes.
         num_images: of that split.
+        num_compared: of those that samples are compared with, always the same ones; usually all.
         num_held_out: real images that no generator trained on; 0 where there are none.
         held_out: what those are: "its test split".
         class_names: by number; empty where there are none.
@@ -122,6 +123,7 @@ class Reference(Settings):
     split: Literal["train", "test"]
     fingerprint: str
     num_images: PositiveInt
+    num_compared: PositiveInt
     num_held_out: NonNegativeInt
     held_out: str
     class_names: tuple[str, ...] = ()

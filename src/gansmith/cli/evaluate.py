@@ -46,6 +46,8 @@ class EvaluateCommand(Command):
     are of Inception features. docs/metrics.md explains each."""
     samples: Annotated[str, tyro.conf.arg(metavar="N")] = "10k"
     """How many to draw, or to read of a larger collection."""
+    reals: Annotated[str | None, tyro.conf.arg(metavar="N", help_behavior_hint="")] = None
+    """Compare with so many real images, always the same ones; by default all, as papers do."""
     seed: Annotated[str, tyro.conf.arg(metavar="N")] = "0"
     """Of latents and labels."""
     split: Annotated[str, tyro.conf.arg(metavar="train|test")] = "train"
@@ -82,6 +84,7 @@ class EvaluateCommand(Command):
         values = {
             "scores": parsed(problems, "--scores", self.scores, score_names),
             "num_samples": parsed(problems, "--samples", self.samples, at_least(FEWEST_SAMPLES, parse_count)),
+            "num_reals": parsed(problems, "--reals", self.reals, at_least(FEWEST_SAMPLES, parse_count)),
             "seed": parsed(problems, "--seed", self.seed, natural),
             "split": parsed(problems, "--split", self.split, one_of(get_args(Split))),
             "extractor": parsed(problems, "--extractor", self.extractor, one_of(EXTRACTOR_NAMES)),

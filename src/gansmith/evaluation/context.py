@@ -69,7 +69,9 @@ class Context:
     @cached_property
     def real_features(self) -> Features:
         """Features of every real image of the split, from the cache where they are there."""
-        return cached_features(self.real.compared, None, self.extractor, self._progress("reading real images"))
+        return cached_features(
+            self.real.compared, self.real.facts.num_compared, self.extractor, self._progress("reading real images")
+        )
 
     @cached_property
     def held_out_data(self) -> DataSet | None:
@@ -81,9 +83,8 @@ class Context:
         """Features of as many held-out real images as there are samples, or of all."""
         if self.held_out_data is None or len(self.held_out_data) < 2:
             return None
-        read = cached_features(self.held_out_data, None, self.extractor, self._progress("reading held-out images"))
-        places = chosen_rows(len(read.values), self.num_samples)
-        return Features(read.values[places], None if read.probabilities is None else read.probabilities[places])
+        what = self._progress("reading held-out images")
+        return cached_features(self.held_out_data, self.num_samples, self.extractor, what)
 
     @cached_property
     def class_probabilities(self) -> Tensor:
@@ -97,11 +98,8 @@ class Context:
         """The same for as many held-out real images as there are samples, or all."""
         if self.held_out_data is None or not len(self.held_out_data):
             return None
-        read = cached_features(
-            self.held_out_data, None, self._known_classifier, self._progress("reading classes of held-out images")
-        )
-        assert read.probabilities is not None
-        return read.probabilities[chosen_rows(len(read), self.num_samples)]
+        what = self._progress("reading classes of held-out images")
+        return cached_features(self.held_out_data, self.num_samples, self._known_classifier, what).probabilities
 
     @property
     def _known_classifier(self) -> Extractor:
@@ -158,7 +156,7 @@ class Context:
     @cached_property
     def real_groups(self) -> NDArray[np.int64]:
         """Group of each real image: the same in every report on these data."""
-        return groups_of(len(self.real.compared))
+        return groups_of(self.real.facts.num_compared)
 
     @cached_property
     def fake_moments(self) -> list[Moments]:
@@ -208,7 +206,8 @@ class Context:
         """Return what `compute` gives for held-out real images in place of samples; kept in the cache."""
         assert self.held_out_data is not None
         facts = self.extractor.facts
-        key = (what, self.real.facts.fingerprint, self.held_out_data.fingerprint, self.num_samples, facts.checksum)
+        counts = (self.real.facts.num_compared, self.num_samples)
+        key = (what, self.real.facts.fingerprint, self.held_out_data.fingerprint, *counts, facts.checksum)
         return kept(key, compute)
 
 

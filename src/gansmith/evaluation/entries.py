@@ -17,6 +17,7 @@ SAME: tuple[tuple[str, Callable[[Report], Any], str], ...] = (
     ("reference data", lambda r: f"{r.reference.fingerprint} ({r.reference.name})",
      "evaluate both against the same --data"),
     ("reference splits", lambda r: r.reference.split, "evaluate both against the same --split"),
+    ("counts of real images", lambda r: f"{r.reference.num_compared:,}", "evaluate both again with the same --reals"),
     ("sample counts", lambda r: f"{r.subject.num_samples:,}", "evaluate both again with the same --samples"),
 )  # fmt: skip
 """What reports must share: name, value, what to do where it differs."""

@@ -20,7 +20,7 @@ from gansmith.errors import ResourceError, UsageError, near_matches
 from gansmith.evaluation.context import Context
 from gansmith.evaluation.exhibit import Exhibit
 from gansmith.evaluation.extractor import Extractor
-from gansmith.evaluation.extractors import choose_extractor
+from gansmith.evaluation.extractors import choose_extractor, require
 from gansmith.evaluation.page import report_page
 from gansmith.evaluation.pictures import exhibit_of
 from gansmith.evaluation.reference import RealImages, open_real
@@ -31,7 +31,7 @@ from gansmith.sizes import Fit
 from gansmith.training.log import Display
 from gansmith.version import __version__
 
-NUM_SAMPLES = 10_000
+NUM_SAMPLES, FEWEST = 10_000, 2
 REPORT, PAGE = "report.json", "report.html"
 ExtractorChoice = str | nn.Module | None
 
@@ -109,6 +109,7 @@ def evaluate(
     *,
     scores: Sequence[str] | None = None,
     num_samples: int = NUM_SAMPLES,
+    num_reals: int | None = None,
     seed: int = 0,
     split: Split = "train",
     fit: Fit | None = None,
@@ -125,6 +126,7 @@ def evaluate(
         data: the real images, as for `train`; by default those that a run was trained on.
         scores: names of scores (docs/metrics.md); by default those that train nothing.
         num_samples: how many to draw, or to read of a larger collection.
+        num_reals: compare with so many of the real images, always the same ones; by default all, as papers do.
         seed: of latents and labels.
         split: of the real images to compare with, "train" or "test".
         fit: how real images of another shape are made to fit; by default as the run did, or "crop".
@@ -141,15 +143,19 @@ def evaluate(
         CheckpointError: the run has no usable checkpoint.
         ResourceError: the cache cannot be written to.
     """
-    if type(num_samples) is not int or num_samples < 2 or not 0 <= seed < 2**63:
-        raise UsageError(f"num_samples={num_samples}, seed={seed}: at least 2 samples, a seed from 0 to 2^63 - 1")
+    counts = (num_samples,) if num_reals is None else (num_samples, num_reals)
+    if any(type(count) is not int or count < FEWEST for count in counts) or not 0 <= seed < 2**63:
+        raise UsageError(f"num_samples={num_samples}, num_reals={num_reals}, seed={seed}: at least {FEWEST} images, a "
+                         "seed from 0 to 2^63 - 1")  # fmt: skip
     plan = plan_of(scores, extractor)
+    weights = None if weights is None else Path(weights)
+    require(plan.extractor, weights)
     display, begun = Display(quiet), time.perf_counter()
     try:
         runtime.keep_large_allocations()
         samples = open_subject(subject, num_samples, seed, device, _progress(display, "drawing samples"))
-        real = _real_side(samples, data, split, fit, allow_bad, display)
-        context = _context(samples, real, plan, None if weights is None else Path(weights), device, display)
+        real = _real_side(samples, data, split, fit, num_reals, allow_bad, display)
+        context = _context(samples, real, plan, weights, device, display)
         _say_what(context, display)
         measured = tuple(_measured(plan, context, display))
         exhibit = exhibit_of(context, measured)
@@ -159,7 +165,7 @@ def evaluate(
 
 
 def _real_side(
-    samples: Samples, data: Any, split: Split, fit: Fit | None, allow_bad: bool, display: Display
+    samples: Samples, data: Any, split: Split, fit: Fit | None, num_reals: int | None, allow_bad: bool, display: Display
 ) -> RealImages:
     config = samples.config
     if data is None and config is None:
@@ -167,8 +173,8 @@ def _real_side(
     fit = fit or (config.request.fit if config else "crop")
     chosen = config.data if data is None and config else data
     real = open_real(
-        chosen, samples.facts.size, samples.facts.channels, split, fit, display.decoding, allow_bad=allow_bad,
-        say=display.say,
+        chosen, samples.facts.size, samples.facts.channels, split, fit, display.decoding, num_compared=num_reals,
+        allow_bad=allow_bad, say=display.say,
     )  # fmt: skip
     if config and real.train.fingerprint != config.fingerprint:
         display.say(
@@ -206,7 +212,7 @@ def _say_what(context: Context, display: Display) -> None:
     facts, real, extractor = context.samples.facts, context.real.facts, context.extractor.facts
     seen = "" if facts.images_seen is None else f" at {facts.images_seen:,} images seen, seed {facts.seed}"
     display.say(f"{facts.name}: {facts.num_samples:,} {'samples' if facts.kind == 'generator' else 'images'}{seen}")
-    display.say(f"against {real.num_images:,} images of {real.name} ({real.split}, fingerprint {real.fingerprint})")
+    display.say(f"against {real.num_compared:,} images of {real.name} ({real.split}, fingerprint {real.fingerprint})")
     note = f": {extractor.note}" if extractor.note and extractor.name != "classifier" else ""  # which has said so
     display.say(f"features: {extractor.name} ({extractor.checksum}), {extractor.dim} numbers an image{note}")
 
@@ -249,6 +255,7 @@ def _command(context: Context, plan: Plan, weights: Any, seed: int) -> str:
         words += ["--scores", ",".join(plan.scores)]
     words += ["--extractor", context.extractor.facts.name] if plan.extractor is not None else []
     words += ["--weights", os.fspath(weights)] if weights is not None else []
+    words += ["--reals", str(real.num_compared)] if real.num_compared != real.num_images else []
     words += ["--split", real.split] if real.split != "train" else []
     words += ["--fit", real.fit] if real.fit != "crop" else []
     words += ["--seed", str(seed)] if seed else []

@@ -53,7 +53,8 @@ class RealImages:
 
 def open_real(
     data: Any, size: Size, channels: int, split: Split = "train", fit: Fit = "crop",
-    on_progress: Progress | None = None, *, allow_bad: bool = False, say: Callable[[str], None] | None = None,
+    on_progress: Progress | None = None, *, num_compared: int | None = None, allow_bad: bool = False,
+    say: Callable[[str], None] | None = None,
 ) -> RealImages:  # fmt: skip
     """Return the real images at the size and channels of the samples.
 
@@ -64,6 +65,7 @@ def open_real(
         split: that samples are compared with.
         fit: how images of another shape are made to fit.
         on_progress: called now and then while decoding.
+        num_compared: compare with so many images of the split; None: all.
         allow_bad: go on where more than 5 % of the images cannot be read.
         say: told what is decoded.
 
@@ -96,6 +98,7 @@ def open_real(
             split=split,
             fingerprint=compared.fingerprint,
             num_images=len(compared),
+            num_compared=min(num_compared or len(compared), len(compared)),
             num_held_out=0 if test is None else len(test),
             held_out=held_out,
             class_names=compared.class_names,

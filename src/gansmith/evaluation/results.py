@@ -30,13 +30,13 @@ def is_published_inception(context: Context) -> bool:
 
 def counts_text(context: Context) -> str:
     """Return "10,000 samples against 60,000 real images (train)"."""
-    return f"{context.num_samples:,} samples against {context.real.facts.num_images:,} real images " \
+    return f"{context.num_samples:,} samples against {context.real.facts.num_compared:,} real images " \
            f"({context.real.facts.split})"  # fmt: skip
 
 
 def pairs_text(context: Context) -> str:
     """Return how many are compared each with each."""
-    fake, real = min(context.num_samples, MOST_IN_PAIRS), min(context.real.facts.num_images, MOST_IN_PAIRS)
+    fake, real = min(context.num_samples, MOST_IN_PAIRS), min(context.real.facts.num_compared, MOST_IN_PAIRS)
     return f"{fake:,} samples against {real:,} real images ({context.real.facts.split})"
 
 

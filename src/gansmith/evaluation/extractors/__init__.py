@@ -17,7 +17,9 @@ from gansmith.errors import UsageError, near_matches
 from gansmith.evaluation.extractor import Extractor
 from gansmith.evaluation.extractors.classifier import make_classifier
 from gansmith.evaluation.extractors.dinov2 import make_dinov2
+from gansmith.evaluation.extractors.dinov2 import require as require_dinov2
 from gansmith.evaluation.extractors.inception import make_inception
+from gansmith.evaluation.extractors.inception import require as require_inception
 from gansmith.evaluation.extractors.module import ModuleExtractor
 from gansmith.evaluation.extractors.preparation import Setting
 from gansmith.evaluation.extractors.random import make_random
@@ -30,6 +32,10 @@ EXTRACTORS: dict[ExtractorName, Callable[[Setting], Extractor]] = {
     "random": make_random,
     "inception": make_inception,
     "dinov2": make_dinov2,
+}
+REQUIREMENTS: dict[str, Callable[[Path | None], None]] = {
+    "inception": require_inception,
+    "dinov2": require_dinov2,
 }
 
 
@@ -71,6 +77,16 @@ def choose_extractor(
         raise UsageError(f"extractor {name!r}: there is none of that name{near_matches(name, EXTRACTORS)}; {names}")
     made: Extractor = make(setting)
     return made
+
+
+def require(extractor: str | nn.Module | None, weights: Path | None) -> None:
+    """Raise what an extractor lacks, before anything is computed: an extra, or weights that were named.
+
+    Raises:
+        UsageError: says what to install, and where weights go.
+    """
+    if isinstance(extractor, str) and extractor in REQUIREMENTS:
+        REQUIREMENTS[extractor](weights)
 
 
 def _default(train: LabelledData) -> ExtractorName:

@@ -92,6 +92,17 @@ def make_dinov2(setting: Setting) -> DinoExtractor:
     return DinoExtractor(facts, network.to(setting.device), setting.device)
 
 
+def require(weights: Path | None) -> None:
+    """Raise what is missing, before anything is computed: transformers, or the folder of weights that was named.
+
+    Raises:
+        UsageError: as `make_dinov2`; whether weights can be downloaded is not tried.
+    """
+    _library()
+    if weights is not None and not weights.is_dir():
+        raise UsageError(f"--weights {weights}: there is no such folder; {WHERE}")
+
+
 def _library() -> Any:
     if importlib.util.find_spec("transformers") is None:
         raise UsageError(f"dinov2 needs transformers: {INSTALL}; {WHERE}")

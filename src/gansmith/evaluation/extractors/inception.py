@@ -104,6 +104,17 @@ def make_inception(setting: Setting) -> InceptionExtractor:
     return InceptionExtractor(facts, network, setting.device)
 
 
+def require(weights: Path | None) -> None:
+    """Raise what is missing, before anything is computed: torch-fidelity, or the file of weights that was named.
+
+    Raises:
+        UsageError: as `make_inception`; whether the published weights can be downloaded is not tried.
+    """
+    _library()
+    if weights is not None and not weights.is_file():
+        raise UsageError(f"--weights {weights}: there is no such file; {URL} are the published ones")
+
+
 def _library() -> ModuleType:
     """Return torch-fidelity's module of the network, without the rest of the package, and leave no trace of it."""
     name = f"{PACKAGE}.feature_extractor_inceptionv3"
