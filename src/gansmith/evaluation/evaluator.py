@@ -32,6 +32,7 @@ from gansmith.training.log import Display
 from gansmith.version import __version__
 
 NUM_SAMPLES, FEWEST = 10_000, 2
+NUM_TRIED, LONG_SECONDS = 32, 30.0
 REPORT, PAGE = "report.json", "report.html"
 ExtractorChoice = str | nn.Module | None
 
@@ -215,6 +216,15 @@ def _say_what(context: Context, display: Display) -> None:
     display.say(f"against {real.num_compared:,} images of {real.name} ({real.split}, fingerprint {real.fingerprint})")
     note = f": {extractor.note}" if extractor.note and extractor.name != "classifier" else ""  # which has said so
     display.say(f"features: {extractor.name} ({extractor.checksum}), {extractor.dim} numbers an image{note}")
+    few = context.samples.images[:NUM_TRIED]
+    started = time.perf_counter()
+    context.extractor.read(few)
+    seconds = (time.perf_counter() - started) / len(few)
+    if seconds * facts.num_samples > LONG_SECONDS:
+        display.say(
+            f"  it reads {1 / seconds:,.0f} images a second: about {_duration(seconds * facts.num_samples)} for the "
+            f"samples, {_duration(seconds * real.num_compared)} for the real images, which are kept (--reals takes fewer)"
+        )
 
 
 def _measured(plan: Plan, context: Context, display: Display) -> Iterator[Score]:

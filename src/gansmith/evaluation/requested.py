@@ -57,8 +57,11 @@ def intra_class(context: Context) -> list[Score]:
     assert real_labels is not None
     names = context.real.facts.class_names
     result = intra_class_distance(
-        context.fake.values, found[0].numpy(), context.real_features.values,
-        real_labels[chosen_rows(len(real_labels), context.real.facts.num_compared)], len(names),
+        context.fake.values,
+        found[0].numpy(),
+        context.real_features.values,
+        real_labels[chosen_rows(len(real_labels), context.real.facts.num_compared)],
+        len(names),
     )
     by_class = {names[number]: value for number, value in enumerate(result.by_class)}
     if result.estimate is None:
