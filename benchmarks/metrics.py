@@ -12,7 +12,6 @@ To add a row: write a function of `Setting` that returns rows, and put it into `
 from __future__ import annotations
 
 import argparse
-import importlib.util
 import json
 import os
 import sys
@@ -21,12 +20,13 @@ import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from statistics import fmean, median
-from types import ModuleType
+from statistics import median
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from intervals import coverages, features, frechet, infinity, kernel, neighbourhoods
+from references import their_frechet, their_kernel, their_nearest, their_neighbourhoods
+from torch import Tensor
 
 import gansmith
 from gansmith.classifiers import Classifier
@@ -35,12 +35,12 @@ from gansmith.evaluation.detection import detect
 from gansmith.evaluation.evaluator import evaluate
 from gansmith.evaluation.extractors.classifier import make_classifier
 from gansmith.evaluation.extractors.preparation import Setting as ExtractorSetting
-from gansmith.evaluation.frechet import frechet_distance, frechet_estimate, frechet_infinity_estimate
-from gansmith.evaluation.intervals import Estimate, groups_of
-from gansmith.evaluation.kernel import kernel_distance, kernel_estimate
+from gansmith.evaluation.frechet import frechet_distance
+from gansmith.evaluation.intervals import groups_of
+from gansmith.evaluation.kernel import kernel_distance
 from gansmith.evaluation.memorisation import memorisation, nearest_training
 from gansmith.evaluation.modes import stacked_modes
-from gansmith.evaluation.moments import grouped_moments, moments_of
+from gansmith.evaluation.moments import moments_of
 from gansmith.evaluation.neighbours import nearest, neighbourhood_estimates
 
 REPEATS = 3
@@ -155,13 +155,6 @@ def agreement(setting: Setting) -> list[Row]:
     return rows
 
 
-def features(num: int, dim: int, seed: int) -> Tensor:
-    """Return correlated normal features."""
-    generator = torch.Generator().manual_seed(seed)
-    mix = torch.randn(dim, dim, generator=torch.Generator().manual_seed(dim)) / dim**0.5
-    return torch.randn(num, dim, generator=generator) @ mix
-
-
 def interleaved(*functions: Callable[[], Tensor]) -> list[tuple[Tensor, float]]:
     """Return the result of each function and the median of its milliseconds, one run of each after the other."""
     results = [function() for function in functions]
@@ -180,68 +173,6 @@ def our_neighbourhoods(real: Tensor, fake: Tensor) -> Tensor:
     return torch.tensor([estimate.value for estimate in estimates.values()])
 
 
-def their_neighbourhoods(real: Tensor, fake: Tensor) -> Tensor:
-    """Return precision, recall, density and coverage by scikit-learn's distances."""
-    from sklearn.metrics import pairwise_distances
-
-    between = pairwise_distances(real.double(), fake.double())
-    sides = [np.sort(pairwise_distances(side.double()), axis=1) for side in (real, fake)]
-    near, far = between <= sides[0][:, 3:4], between <= sides[0][:, 5:6]
-    back = between <= sides[1][:, 3]
-    return torch.tensor([near.any(0).mean(), back.any(1).mean(), far.sum(0).mean() / 5, far.any(1).mean()])
-
-
-def their_nearest(queries: Tensor, references: Tensor, k: int) -> Tensor:
-    """Return the distances by scikit-learn."""
-    from sklearn.neighbors import NearestNeighbors
-
-    found = NearestNeighbors(n_neighbors=k, algorithm="brute").fit(references.double()).kneighbors(queries.double())
-    return torch.from_numpy(found[0])
-
-
-class PassThrough(nn.Module):
-    """What torchmetrics takes for a feature extractor: features into the same features."""
-
-    def __init__(self, dim: int) -> None:
-        super().__init__()
-        self.num_features = dim
-
-    def forward(self, rows: Tensor) -> Tensor:
-        """Return the rows."""
-        return rows
-
-
-def their_frechet(real: Tensor, fake: Tensor) -> Tensor:
-    """Return the distance by torchmetrics."""
-    return their_score(torchmetrics_image().fid.FrechetInceptionDistance(PassThrough(real.shape[1])), real, fake)
-
-
-def their_kernel(real: Tensor, fake: Tensor, subsets: int = 1, subset_size: int | None = None) -> Tensor:
-    """Return the distance by torchmetrics; one subset of everything unless said."""
-    metric = torchmetrics_image().kid.KernelInceptionDistance(
-        PassThrough(real.shape[1]), subsets=subsets, subset_size=subset_size or len(real)
-    )
-    return their_score(metric, real, fake)
-
-
-def their_score(metric: nn.Module, real: Tensor, fake: Tensor) -> Tensor:
-    """Return (1,) what a metric of torchmetrics says; of several numbers the first."""
-    metric.update(real, real=True)
-    metric.update(fake, real=False)
-    score = metric.compute()
-    return (score[0] if isinstance(score, tuple) else score).reshape(1)
-
-
-def torchmetrics_image() -> ModuleType:
-    """Return `torchmetrics.image`, also without the torchvision that the whole of torch-fidelity needs."""
-    if "torch_fidelity" not in sys.modules and (spec := importlib.util.find_spec("torch_fidelity")):
-        sys.modules["torch_fidelity"] = importlib.util.module_from_spec(spec)  # its parts import, its whole need not
-    import torchmetrics.image.fid
-    import torchmetrics.image.kid
-
-    return torchmetrics.image
-
-
 def coverage(setting: Setting) -> list[Row]:
     """Bar 3: how often a 95 % interval holds the expectation, over trials that draw both sides from known normals."""
     rows = []
@@ -257,53 +188,6 @@ def coverage(setting: Setting) -> list[Row]:
                 Row(3, f"intervals of {name}, d = {dim}", 100 * share, 90, at_most, note, is_judged=not setting.quick)
             )
     return rows
-
-
-Estimates = dict[str, Estimate]
-Groups = np.ndarray[tuple[int], np.dtype[np.int64]]
-
-
-def frechet(real: Tensor, fake: Tensor, groups: Groups) -> Estimates:
-    """Return the estimate of the Fréchet distance."""
-    return {"Fréchet distance": frechet_estimate(grouped_moments(real, groups), grouped_moments(fake, groups))}
-
-
-def infinity(real: Tensor, fake: Tensor, groups: Groups) -> Estimates:
-    """Return the estimate of its extrapolation."""
-    return {"its extrapolation": frechet_infinity_estimate(grouped_moments(real, groups), fake, groups)}
-
-
-def kernel(real: Tensor, fake: Tensor, groups: Groups) -> Estimates:
-    """Return the estimate of the kernel distance."""
-    return {"kernel distance": kernel_estimate(real, fake, groups, groups)}
-
-
-def neighbourhoods(real: Tensor, fake: Tensor, groups: Groups) -> Estimates:
-    """Return the estimates of precision, recall, density and coverage."""
-    return neighbourhood_estimates(real, fake, groups, groups)
-
-
-def coverages(
-    dim: int, num: int, trials: int, estimators: tuple[Callable[[Tensor, Tensor, Groups], Estimates], ...]
-) -> dict[str, float]:
-    """Return by name the share of trials whose interval holds the mean value of all other trials."""
-    groups = groups_of(num)
-    found: dict[str, list[Estimate]] = {}
-    for trial in range(trials):
-        real, fake = features(num, dim, 2 * trial), 1.05 * features(num, dim, 2 * trial + 1) + 0.1
-        for estimator in estimators:
-            for name, estimate in estimator(real, fake, groups).items():
-                found.setdefault(name, []).append(estimate)
-    return {name: share_held(estimates) for name, estimates in found.items()}
-
-
-def share_held(estimates: list[Estimate]) -> float:
-    """Return the share of estimates whose interval holds the mean value of the others."""
-    total, held = sum(estimate.value for estimate in estimates), []
-    for estimate in estimates:
-        low, high = estimate.interval or (np.nan, np.nan)
-        held.append(low <= (total - estimate.value) / (len(estimates) - 1) <= high)
-    return fmean(held)
 
 
 def telling_apart(setting: Setting) -> list[Row]:

@@ -25,8 +25,10 @@ def program():
     spec = importlib.util.spec_from_file_location("metrics_benchmark", PROGRAM)
     module = importlib.util.module_from_spec(spec)
     sys.modules[spec.name] = module
+    sys.path.insert(0, str(PROGRAM.parent))  # as when it is run
     spec.loader.exec_module(module)
     yield module
+    sys.path.remove(str(PROGRAM.parent))
     del sys.modules[spec.name]
 
 

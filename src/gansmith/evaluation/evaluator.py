@@ -223,7 +223,7 @@ def _say_what(context: Context, display: Display) -> None:
     if seconds * facts.num_samples > LONG_SECONDS:
         display.say(
             f"  it reads {1 / seconds:,.0f} images a second: about {_duration(seconds * facts.num_samples)} for the "
-            f"samples, {_duration(seconds * real.num_compared)} for the real images, which are kept (--reals takes fewer)"
+            f"samples, {_duration(seconds * real.num_compared)} for the real ones, once (--reals takes fewer)"
         )
 
 
