@@ -93,7 +93,7 @@ class TestMistakes:
             "--size 64y: ",
             "--channels 2: ",
             "--save-every 0: ",
-            "there is no field 'lss' in a recipe (did you mean 'loss'",
+            "there is no field 'lss' in a recipe of objective adversarial (did you mean 'loss'",
             "loss: 'hnge' is not one of",
             "--imagse: there is no such option (did you mean '--images'",
         ):
@@ -237,7 +237,8 @@ assert "torch" not in sys.modules, "gansmith.Recipe"
 for arguments, code in (
     (["--help"], 0), (["train", "--help"], 0), (["--version"], 0), (["trian"], 2), (["sample"], 2),
     (["train", "--images", "0", "--set", "lss=1", "--recipe", "x"], 2), (["train", "--size", "30"], 2),
-    (["sample", "x", "--num", "0"], 2), (["show", "nothing"], 2),
+    (["sample", "x", "--num", "0"], 2), (["show", "nothing"], 2), (["evaluate", "--help"], 0),
+    (["evaluate", "nothing", "--scores", "x"], 2), (["compare", "nothing"], 2), (["compare", "--help"], 0),
     (["classify", "train", "digits", "--size", "3"], 2), (["classify", "tset"], 2), (["classify", "test", "-h"], 0),
 ):
     assert (exit_code(arguments) or 0) == code, arguments

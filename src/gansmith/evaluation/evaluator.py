@@ -154,7 +154,7 @@ def evaluate(
     display, begun = Display(quiet), time.perf_counter()
     try:
         runtime.keep_large_allocations()
-        samples = open_subject(subject, num_samples, seed, device, _progress(display, "drawing samples"))
+        samples = open_subject(subject, num_samples, seed, device, _progress(display, "opening samples"))
         real = _real_side(samples, data, split, fit, num_reals, allow_bad, display)
         context = _context(samples, real, plan, weights, device, display)
         _say_what(context, display)

@@ -5,6 +5,7 @@ Those that train something are in `requested.py`. What each is and when not to t
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -145,7 +146,7 @@ def classes(context: Context) -> list[Score]:
             details={"of": found.of, "shares": by_class},
         ),
         of_estimate(
-            context, "reverse_kl", titles["reverse_kl"], Estimate(found.reverse_kl, replicates), "lower",
+            context, "reverse_kl", titles["reverse_kl"], Estimate(found.reverse_kl, replicates, (0.0, math.inf)), "lower",
             None if ideal is None else ideal.reverse_kl, protocol,
         ),
     ]  # fmt: skip
