@@ -170,7 +170,7 @@ def test_14_fewer_samples_than_features_have_a_kernel_distance_only() -> None:
 
 @pytest.mark.faults
 def test_14_one_sample_is_refused() -> None:
-    with pytest.raises(UsageError, match="num_samples=1, .* at least 2 images"):
+    with pytest.raises(UsageError, match=r"num_samples=1, .* at least 2 images"):
         evaluate(digits(), "digits", num_samples=1)
 
 

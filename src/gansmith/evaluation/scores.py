@@ -139,6 +139,7 @@ def classes(context: Context) -> list[Score]:
     )
     shares = [count / context.num_samples for count in found.counts]
     by_class = dict(zip(context.real.facts.class_names, shares, strict=True)) if len(shares) <= MOST_SHARES else {}
+    shares_estimate = Estimate(found.reverse_kl, replicates, (0.0, math.inf))
     return [
         Score(
             name="classes_hit", title=titles["classes_hit"], value=float(found.hit), better="higher",
@@ -146,7 +147,7 @@ def classes(context: Context) -> list[Score]:
             details={"of": found.of, "shares": by_class},
         ),
         of_estimate(
-            context, "reverse_kl", titles["reverse_kl"], Estimate(found.reverse_kl, replicates, (0.0, math.inf)), "lower",
+            context, "reverse_kl", titles["reverse_kl"], shares_estimate, "lower",
             None if ideal is None else ideal.reverse_kl, protocol,
         ),
     ]  # fmt: skip
