@@ -87,8 +87,8 @@ def report(name: str = "dcgan-small", quality: float = 1.0, seed: int = 0, **cha
     )  # fmt: skip
     reference = part(
         Reference, name="mnist", path="../shared/data/mnist.zip", split="train", fingerprint="c0ffee5949357318",
-        num_images=60_000,
-        num_compared=60_000, num_held_out=10_000, held_out="its test split", class_names=tuple("0123456789"),
+        num_images=60_000, num_compared=60_000, num_held_out=10_000, held_out="its test split",
+        class_names=tuple("0123456789"), fit="crop",
     )  # fmt: skip
     extractor = part(
         ExtractorFacts, name="classifier", checksum="9f2c3a4b5d6e7f80", dim=256, preparation="none (28x28)",
@@ -127,7 +127,7 @@ def records(count: int = 240) -> list[dict[str, float]]:
 def evaluations(count: int = 8) -> list[dict[str, Any]]:
     """Lines of `evaluations.jsonl`."""
     return [
-        {"images": 25_000 * index, "score": "fd_classifier", "value": 4000.0 / 4**index + 12}
+        {"images": 25_000 * index, "score": "fd_classifier", "num_samples": 2_000, "value": 4000.0 / 4**index + 12}
         for index in range(1, count + 1)
     ]
 
@@ -137,7 +137,7 @@ def exhibit(num_frames: int = 6) -> Exhibit:
     return Exhibit(
         pictures=(
             Picture("Real images", "drawn from the train split", png(seed=1), "64 real images"),
-            Picture("Samples", "not chosen: the first 64", png(seed=2), "64 samples"),
+            Picture("The samples", "not chosen: the first 64", png(seed=2), "64 samples"),
             Picture("Classes", "one row each", png(640, 320, seed=3), "samples by class"),
             Picture("Nearest neighbours", "each sample beside its 5", png(404, 300, seed=4, mode="RGB"), "neighbours"),
             Picture("Worst pairs", "the closest to a training image", png(300, 404, seed=5), "pairs"),

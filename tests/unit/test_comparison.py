@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 from statistics import fmean, stdev
 
@@ -12,9 +13,9 @@ from scipy import stats
 from gansmith import compare
 from gansmith.errors import UsageError
 from gansmith.evaluation.comparison_page import comparison_page
-from gansmith.evaluation.entries import recipe_differences
+from gansmith.evaluation.entries import Asked, Measurement, can_replace, measurement_of, recipe_differences
 from gansmith.evaluation.exhibit import Exhibit
-from gansmith.report import Score
+from gansmith.report import DEFAULT_SCORES, Score
 from tests import reports
 
 
@@ -207,12 +208,55 @@ def test_json_holds_values_intervals_and_p():
 def test_page_shows_every_entry_score_and_reason_escaped():
     several = [reports.report("<b>a</b>", 1.0, 1), reports.report("b", 1.5, 2), reports.report("c", 1.6, 3)]
     page = comparison_page(
-        compare(several), several, [reports.exhibit(2), Exhibit(), Exhibit()], "gansmith compare a b c"
+        compare(several), several, [reports.exhibit(2), reports.exhibit(0), Exhibit()], "gansmith compare a b c"
     )
     assert "<b>a</b>" not in page
     for part in (
         "&lt;b&gt;a&lt;/b&gt; is better than b and c", "Holm", "not told apart", "205,952", "gansmith compare a b c",
-        "fid is not compared", "25,600 images seen", "a claim about that trained generator alone", "no interval",
+        "fid is not compared", "<b>b</b> 205,952 images seen", "no interval",
+        "a claim about that trained generator alone",
     ):  # fmt: skip
         assert part in page, part
-    assert page.count("<img ") == 1  # the newest frame of the one run that has frames
+    shown = [base64.b64encode(picture.png).decode() for picture in reports.exhibit().pictures]
+    assert [page.count(data) for data in shown] == [0, 2, 0, 0, 0]  # of the two that have one; no frame of training
+    assert page.count("<img ") == 2
+
+
+def test_page_says_where_samples_were_compared_with_a_part_of_the_real_images():
+    several = [reports.report("a", 1.0, 1, num_compared=5_000), reports.report("b", 1.5, 2, num_compared=5_000)]
+    page = comparison_page(compare(several), several, [Exhibit(), Exhibit()], "gansmith compare a b")
+    assert "against 5,000 of the 60,000 train images of mnist" in page
+
+
+class TestMeasuringAlike:
+    def test_everything_is_taken_from_the_report(self):
+        report = reports.report(
+            split="test", num_compared=5_000, num_images=10_000, fit="pad", num_samples=7_000,
+            command="gansmith evaluate runs/a --scores fid,kd --weights 'my weights.pth'",
+        )  # fmt: skip
+        report = report.model_copy(update={"subject": report.subject.model_copy(update={"seed": 4})})
+        assert measurement_of(report) == Measurement(
+            7_000, "../shared/data/mnist.zip", ("fd", "kd"), "classifier", "my weights.pth", "test", 5_000, "pad", 4
+        )
+
+    def test_all_reals_default_scores_and_the_seed_of_a_choice_of_images(self):
+        report = reports.report(kind="images", command="gansmith evaluate x --seed 3")
+        report = report.model_copy(update={"subject": report.subject.model_copy(update={"seed": None})})
+        how = measurement_of(report)
+        assert (how.num_reals, how.scores, how.seed) == (None, DEFAULT_SCORES, 3)
+
+    def test_what_is_asked_for_comes_first_and_weights_stay_with_their_extractor(self):
+        report = reports.report(command="gansmith evaluate x --weights w.pth", seed=1)
+        how = Asked(500, None, ("fd",), "inception").measurement(report, 10_000)
+        assert (how.num_samples, how.data, how.scores, how.extractor, how.weights) == (
+            500, "../shared/data/mnist.zip", ("fd",), "inception", None,
+        )  # fmt: skip
+        assert Asked().measurement(report, 10_000).weights == "w.pth"
+        assert Asked().measurement(None, 300) == Measurement(300)
+
+    @pytest.mark.parametrize(("changes", "can"), [
+        ({}, True), ({"command": "gansmith evaluate x --scores fd,worth"}, False), ({"num_samples": 500}, False),
+        ({"checksum": "b" * 16}, False),
+    ])  # fmt: skip
+    def test_report_takes_the_place_of_one_that_says_no_more(self, changes, can):
+        assert can_replace(reports.report(quality=1.1), reports.report(**changes)) is can

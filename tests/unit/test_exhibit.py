@@ -8,10 +8,19 @@ import math
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 from gansmith.evaluation import exhibit
-from gansmith.evaluation.exhibit import evaluation_curves, evenly, run_exhibit, run_frames, training_curves
+from gansmith.evaluation.exhibit import (
+    Exhibit,
+    evaluation_curves,
+    evenly,
+    run_exhibit,
+    run_frames,
+    samples_picture,
+    training_curves,
+)
 from tests import reports
 
 
@@ -21,7 +30,7 @@ def test_run_folder_gives_frames_oldest_first_curves_and_its_config(tmp_path):
     frames, curves, config = run_exhibit(folder)
     assert [frame.images for frame in frames] == [0, 25_600, 51_200]
     assert [curve.title for curve in curves] == [
-        "fd_classifier while training", "Losses", "Discriminator accuracy", "Speed",
+        "fd_classifier of 2,000 samples while training", "Losses", "Discriminator accuracy", "Speed",
     ]  # fmt: skip
     assert curves[0].lines[0].ys == tuple(line["value"] for line in reports.evaluations())
     assert [line.name for line in curves[1].lines] == ["discriminator", "generator"]
@@ -67,8 +76,30 @@ def test_whatever_an_objective_records_has_its_line():
     ]  # fmt: skip
 
 
+def evaluation(images: int, value: float | None, num_samples: int = 2_000) -> dict[str, object]:
+    return {"images": images, "score": "fd", "num_samples": num_samples, "value": value}
+
+
+def test_scores_while_training_on_other_counts_of_samples_are_other_curves():
+    found = evaluation_curves([evaluation(1, 9.0), evaluation(2, 3.0, 10_000), evaluation(3, 8.0)])
+    assert [(curve.title, curve.lines[0].ys) for curve in found] == [
+        ("fd of 2,000 samples while training", (9.0, 8.0)), ("fd of 10,000 samples while training", (3.0,)),
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize(("kind", "what"), [("generator", "samples"), ("images", "images")])
+def test_picture_of_what_is_measured_is_found_among_the_others(kind, what):
+    subject = reports.report(kind=kind).subject
+    picture = samples_picture(subject, torch.zeros(70, 1, 8, 8, dtype=torch.uint8))
+    assert (picture.title, picture.alt) == (f"The {what}", f"A grid of {what} of dcgan-small")
+    with Image.open(io.BytesIO(picture.png)) as opened:
+        assert opened.size == (8 * 10 * 6 + 12,) * 2  # 8 cells of 8 pixels and gaps of 2 a row, enlarged six times
+    assert Exhibit((reports.exhibit().pictures[0], picture)).samples == picture
+    assert Exhibit(reports.exhibit().pictures[:1]).samples is None
+
+
 def test_score_without_a_value_while_training_is_a_gap():
-    found = evaluation_curves([{"images": 1, "score": "fd", "value": None}, {"images": 2, "score": "fd", "value": 3.0}])
+    found = evaluation_curves([evaluation(1, None), evaluation(2, 3.0)])
     assert math.isnan(found[0].lines[0].ys[0])
     assert found[0].lines[0].ys[1] == 3.0
 

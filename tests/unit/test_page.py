@@ -77,6 +77,31 @@ def test_every_score_has_value_interval_protocol_and_what_real_images_get(page):
         assert part in text, part
 
 
+@pytest.mark.parametrize(("changes", "said"), [
+    ({}, "for 10,000 of the 10,000 real images that no generator trained on (its test split)"),
+    ({"num_samples": 500}, "for 500 of the 10,000 real images that no generator trained on"),
+    ({"num_held_out": 0}, "There are no held-out real images to compare with."),
+    ({"split": "test"}, "most scores have no other real images to show what a perfect generator gets"),
+])  # fmt: skip
+def test_how_many_real_images_the_held_out_column_is_for_is_said(changes, said):
+    text = text_of(report_page(reports.report(**changes), Exhibit()))
+    assert said in text
+    assert ("“Real images get”" in text) == ("real images that no generator" in said)
+
+
+def test_page_says_where_samples_were_compared_with_a_part_of_the_real_images():
+    text = text_of(report_page(reports.report(num_compared=5_000), Exhibit()))
+    assert "against 5,000 of the 60,000 train images of mnist" in text
+    assert "Images compared with 5,000 of 60,000" in text
+
+
+def test_score_without_an_interval_says_none():
+    score = Score(name="s", title="S", value=1.5, protocol="p")
+    page = report_page(reports.report(scores=(score,)), Exhibit())
+    assert '<td class="number" data-empty="" data-label="95 % interval">none</td>' in page
+    assert '<td class="number value" data-label="Value">1.500</td>' in page
+
+
 def test_score_without_value_says_why(page):
     assert "no value: the extra `fid` is not installed" in text_of(page)
 

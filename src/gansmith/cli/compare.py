@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -11,19 +12,48 @@ from typing import TYPE_CHECKING, Annotated
 import tyro
 
 from gansmith.cli.command import Command
-from gansmith.cli.evaluate import FEWEST_SAMPLES, default_folder, score_names
+from gansmith.cli.evaluate import FEWEST_SAMPLES, REPORT, default_folder, label_of, score_names, vacant_folder
 from gansmith.cli.parsing import at_least, parsed
-from gansmith.errors import ResourceError, UsageError
+from gansmith.errors import GansmithError, ResourceError, UsageError
+from gansmith.evaluation.entries import (
+    Asked,
+    Measurement,
+    can_replace,
+    check_comparable,
+    measurement_of,
+)
 from gansmith.overrides import parse_count
-from gansmith.report import Report, load_report
+from gansmith.report import EXTRACTOR_NAMES, Report, load_report
 
 if TYPE_CHECKING:
     from gansmith.evaluation.comparison import ComparedScore, Comparison
     from gansmith.evaluation.exhibit import Exhibit
+    from gansmith.evaluation.subject import Samples
     from gansmith.training.log import Display
 
-REPORT, CONFIG = "report.json", "config.yaml"
 NUMBERS, PAGE = "comparison.json", "comparison.html"
+
+
+@dataclass(frozen=True)
+class Compared:
+    """One of those to compare.
+
+    Attributes:
+        path: as it was given.
+        report: that is there already, or None.
+        reason: why the report is not used, or why there is none; None: it is what is asked for.
+        samples: a few, to show; None where the report alone is there.
+    """
+
+    path: Path
+    report: Report | None
+    reason: str | None
+    samples: Samples | None
+
+    @property
+    def fitting(self) -> Report | None:
+        """The report, if it is what is asked for."""
+        return self.report if self.reason is None else None
 
 
 @dataclass
@@ -31,14 +61,15 @@ class CompareCommand(Command):
     """Compare generators: intervals, which differences are significant, grids side by side."""
 
     runs: Annotated[tuple[Path, ...], tyro.conf.Positional, tyro.conf.arg(metavar="RUN RUN ...", help_behavior_hint="")]
-    """Run folders, or folders with a report.json, or report.json files. A run without a report, or that has trained on
-    since, is evaluated first. Several seeds of one recipe are compared as one method."""
+    """Runs, checkpoints, saved models, anyone's images; or folders with a report.json, or report.json files. What has
+    no report, or has changed since, is evaluated first. Several seeds of one recipe are compared as one method."""
     data: Annotated[str | None, tyro.conf.arg(metavar="DATA", help_behavior_hint="")] = None
-    """The real images; by default those that each run was trained on."""
+    """The real images; by default those of the reports that there are, else those that each run was trained on."""
     samples: Annotated[str | None, tyro.conf.arg(metavar="N", help_behavior_hint="")] = None
     """How many to draw; by default as many as in the reports that there are, else 10k."""
     scores: Annotated[str | None, tyro.conf.arg(metavar="NAMES", help_behavior_hint="")] = None
-    """As for `gansmith evaluate`; by default those that the reports have."""
+    """As for `gansmith evaluate`; by default those of the first report that there is (its extractor, split, reals, fit
+    and seed are taken over too), else the default ones."""
     out: Annotated[Path | None, tyro.conf.arg(metavar="FOLDER", help_behavior_hint="")] = None
     """Where comparison.json and comparison.html go; by default a new folder comparison-1, comparison-2, ..."""
     device: Annotated[str, tyro.conf.arg(metavar="DEVICE")] = "auto"
@@ -49,20 +80,29 @@ class CompareCommand(Command):
     def run(self, unknown: Sequence[str]) -> None:
         """Check everything, evaluate what has to be, compare, print, save."""
         count, names = self._checked(list(unknown))
-        known = [_known_report(path) for path in self.runs]
         from gansmith.evaluation.comparison import compare
         from gansmith.evaluation.comparison_page import comparison_page
+        from gansmith.evaluation.evaluator import plan_of
         from gansmith.training.log import Display
 
-        display = Display(self.quiet)
-        count = count or next((report.subject.num_samples for report in known if report), None)
-        pairs = [self._reported(path, report, count, names, display)
-                 for path, report in zip(self.runs, known, strict=True)]  # fmt: skip
-        reports, exhibits = [report for report, _ in pairs], [exhibit for _, exhibit in pairs]
+        display, plan = Display(self.quiet), plan_of(names, None) if names else None
+        extractor = plan.extractor if plan and isinstance(plan.extractor, str) else None
+        asked = Asked(count, self.data, plan.scores if plan else None, extractor)
+        try:
+            found = [self._found(path, asked, display) for path in self.runs]
+        finally:
+            display.close()
+        _check([one.fitting for one in found])
+        how, folder = _measurement(found, asked), self.out or _free_folder()
+        reports: list[Report] = []
+        exhibits: list[Exhibit] = []
+        for number, one in enumerate(found, 1):
+            report, exhibit = self._reported(one, how, folder, display)
+            reports, exhibits = [*reports, report], [*exhibits, exhibit]
+            _check([*reports, *(later.fitting for later in found[number:])])  # before another one is measured
         comparison = compare(reports)
         for line in comparison_lines(comparison, reports):
             display.say(line)
-        folder = self.out or _free_folder()
         page = comparison_page(comparison, reports, exhibits, self._command())
         _write(folder, comparison.to_json(), page)
         display.say(f"page: {folder / PAGE}   numbers: {folder / NUMBERS}")
@@ -78,44 +118,74 @@ class CompareCommand(Command):
             raise UsageError(problems)
         return count, names
 
-    def _reported(
-        self, path: Path, report: Report | None, count: int | None, names: tuple[str, ...] | None, display: Display
-    ) -> tuple[Report, Exhibit]:
-        """Return the report of a path, measured now where there is none or it is not what is asked for."""
-        from gansmith.evaluation.exhibit import Exhibit, run_frames
+    def _found(self, path: Path, asked: Asked, display: Display) -> Compared:
+        """Return what there is at a path, and the report of it that fits best.
 
-        reason = "it has no report" if report is None else self._unfit(path, report, count)
-        if report and reason is None:
-            return report, Exhibit(frames=run_frames(path if path.is_dir() else path.parent, most=1))
-        if report and not _is_run(path):
-            raise UsageError(f"{path}: {reason}, and a report alone cannot be measured again; name its run instead")
-        display.say(f"{path}: {reason}; measuring")
-        return self._evaluated(path, count, names)
+        Raises:
+            UsageError: there is a report alone, and it is not what is asked for.
+        """
+        from gansmith.evaluation.subject import is_generator
 
-    def _evaluated(self, path: Path, count: int | None, names: tuple[str, ...] | None) -> tuple[Report, Exhibit]:
-        from gansmith.evaluation.evaluator import NUM_SAMPLES, evaluate
+        own = _own_report(path)
+        if own and not is_generator(path):
+            if reason := asked.obstacle(own):
+                raise UsageError(f"{path}: {reason}, and a report alone cannot be measured again; name its run instead")
+            return Compared(path, own, None, self._samples_of_report(own, display))
+        try:
+            samples = self._opened(path, measurement_of(own).seed if own else 0, display)
+        except GansmithError as error:
+            if own is None:
+                raise
+            display.say(f"{path}: {_not_shown(error)}")
+            return Compared(path, own, asked.obstacle(own), None)
+        reports = [*([own] if own else []), *_reports_elsewhere(path, samples.facts.fingerprint)]
+        reasons = [_outdated(report, samples) or asked.obstacle(report) for report in reports]
+        place = reasons.index(None) if None in reasons else 0
+        if not reports:
+            return Compared(path, None, "it has no report", samples)
+        return Compared(path, reports[place], reasons[place], samples)
 
-        found = evaluate(path, self.data, scores=names, num_samples=count or NUM_SAMPLES, device=self.device,
-                         quiet=self.quiet)  # fmt: skip
-        found.save(default_folder(path, found))
+    def _opened(self, path: Path, seed: int, display: Display) -> Samples:
+        from gansmith.evaluation.exhibit import NUM_IN_GRID
+        from gansmith.evaluation.subject import open_subject
+
+        def on_progress(done: int, count: int) -> None:
+            if done < count:
+                display.working(done / count, f"opening {path}: {done:,} of {count:,}")
+
+        return open_subject(path, NUM_IN_GRID, seed, self.device, on_progress)
+
+    def _samples_of_report(self, report: Report, display: Display) -> Samples | None:
+        """Return a few samples of what a report is of, or None, and say why, where that is no longer there."""
+        path = Path(report.subject.path)
+        try:
+            if not path.exists():
+                raise UsageError(f"{path} is not there")
+            samples = self._opened(path, measurement_of(report).seed, display)
+            if reason := _outdated(report, samples):
+                raise UsageError(f"{path}: {reason}")
+        except GansmithError as error:
+            display.say(f"{report.subject.name}: {_not_shown(error)}")
+            return None
+        return samples
+
+    def _reported(self, one: Compared, how: Measurement, folder: Path, display: Display) -> tuple[Report, Exhibit]:
+        """Return the report and what to show, measured now where there is no fitting one."""
+        from gansmith.evaluation.evaluator import evaluate
+        from gansmith.evaluation.exhibit import Exhibit, samples_picture
+
+        if one.fitting:
+            shown = one.samples and samples_picture(one.samples.facts, one.samples.images)
+            return one.fitting, Exhibit((shown,) if shown else ())
+        display.say(f"{one.path}: {one.reason}; measuring")
+        found = evaluate(one.path, **dataclasses.asdict(how), device=self.device, quiet=self.quiet)
+        fingerprint = found.report.subject.fingerprint
+        place = default_folder(one.path, fingerprint)
+        if (place / REPORT).is_file() and not can_replace(found.report, load_report(place / REPORT)):
+            kept, place = place, vacant_folder(folder / label_of(one.path), fingerprint)
+            display.say(f"{kept / REPORT} was measured otherwise and stays; the new one is {place / REPORT}")
+        found.save(place)
         return found.report, found.exhibit
-
-    def _unfit(self, path: Path, report: Report, count: int | None) -> str | None:
-        """Return why a report is not what is asked for, or None."""
-        from gansmith.checkpoint import checkpoint_folders
-
-        subject, reference = report.subject, report.reference
-        newest = next(iter(checkpoint_folders(path / "checkpoints")), None) if _is_run(path) else None
-        if newest and subject.images_seen is not None and int(newest.name) > subject.images_seen:
-            return f"its report is of {subject.images_seen:,} images seen, it has trained on to {int(newest.name):,}"
-        if self.samples is not None and count != subject.num_samples:
-            return f"its report is of {subject.num_samples:,} samples, asked for are {count:,}"
-        if self.data is not None and self.data != reference.path:
-            return f"its report is against {reference.path}, asked for is {self.data}"
-        measured = _option(report.command, "--scores")
-        if self.scores is not None and self.scores != measured:
-            return f"its report has the scores {measured or 'by default'}, asked for are {self.scores}"
-        return None
 
     def _command(self) -> str:
         options = {"--data": self.data, "--samples": self.samples, "--scores": self.scores}
@@ -123,11 +193,7 @@ class CompareCommand(Command):
         return shlex.join(["gansmith", "compare", *map(str, self.runs), *given])
 
 
-def _is_run(path: Path) -> bool:
-    return (path / CONFIG).is_file()
-
-
-def _known_report(path: Path) -> Report | None:
+def _own_report(path: Path) -> Report | None:
     """Return the report that a path is or holds, or None.
 
     Raises:
@@ -138,9 +204,55 @@ def _known_report(path: Path) -> Report | None:
     return load_report(path / REPORT) if (path / REPORT).is_file() else None
 
 
-def _option(command: str, option: str) -> str | None:
-    words = shlex.split(command)
-    return words[words.index(option) + 1] if option in words[:-1] else None
+def _reports_elsewhere(path: Path, fingerprint: str) -> list[Report]:
+    """Return the reports of a subject in the folders that `evaluate` and `compare` have made here."""
+    label, here = label_of(path), Path()
+    patterns = [f"{start}{end}/{REPORT}" for start in (f"{label}-evaluation", f"comparison-*/{label}")
+                for end in ("", "-[0-9]*")]  # fmt: skip
+    reports = [load_report(file) for pattern in patterns for file in sorted(here.glob(pattern))]
+    return [report for report in reports if report.subject.fingerprint == fingerprint]
+
+
+def _outdated(report: Report, samples: Samples) -> str | None:
+    """Return why a report is not of what is there now, or None."""
+    then, now = report.subject, samples.facts
+    if then.fingerprint == now.fingerprint:
+        return None
+    if then.images_seen is not None and now.images_seen is not None and now.images_seen > then.images_seen:
+        return f"its report is of {then.images_seen:,} images seen, it has trained on to {now.images_seen:,}"
+    return f"its report is of other {'weights' if now.kind == 'generator' else 'images'} ({then.fingerprint})"
+
+
+def _not_shown(error: GansmithError) -> str:
+    return f"no samples are shown ({error})"
+
+
+def _check(reports: Sequence[Report | None]) -> None:
+    there = [report for report in reports if report]
+    if len(there) > 1:
+        check_comparable(there)
+
+
+def _measurement(found: Sequence[Compared], asked: Asked) -> Measurement:
+    """Return how to measure what has no fitting report.
+
+    Raises:
+        UsageError: nobody says against which images, or features are those of the user's own module.
+    """
+    from gansmith.evaluation.evaluator import NUM_SAMPLES
+
+    to_measure = [one for one in found if not one.fitting]
+    known = [one.fitting for one in found] + [one.report for one in found]
+    how = asked.measurement(next(filter(None, known), None), NUM_SAMPLES)
+    for one in to_measure:
+        if how.extractor not in (None, *EXTRACTOR_NAMES):
+            raise UsageError(
+                f"{one.path}: {one.reason}, and the other report is of an extractor of your own, {how.extractor}; "
+                "measure through it with gansmith.evaluate, then compare the reports"
+            )
+        if how.data is None and one.samples and one.samples.facts.kind == "images":
+            raise UsageError(f"{one.path}: say which real images to compare with: --data DATA")
+    return how
 
 
 def comparison_lines(comparison: Comparison, reports: Sequence[Report]) -> list[str]:

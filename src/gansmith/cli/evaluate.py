@@ -13,7 +13,8 @@ import tyro
 from gansmith import sizes
 from gansmith.cli.command import Command
 from gansmith.cli.parsing import at_least, natural, one_of, parsed
-from gansmith.errors import UsageError, near_matches
+from gansmith.errors import CheckpointError, UsageError, near_matches
+from gansmith.evaluation.wording import numeral, range_text, spread_of
 from gansmith.overrides import parse_count
 from gansmith.report import (
     DEFAULT_SCORES,
@@ -22,15 +23,16 @@ from gansmith.report import (
     REQUESTED_SCORES,
     Report,
     Score,
+    load_report,
 )
 
 if TYPE_CHECKING:
-    from gansmith.evaluation.evaluator import Evaluation
     from gansmith.training.log import Display
 
 Split = Literal["train", "test"]
 ALL_SCORES = (*DEFAULT_SCORES, *REQUESTED_SCORES, *INCEPTION_SCORES)
 FEWEST_SAMPLES = 2
+REPORT, CONFIG = "report.json", "config.yaml"
 
 
 @dataclass
@@ -61,7 +63,7 @@ class EvaluateCommand(Command):
     allow_bad: bool = False
     """Go on where more than 5 % of the real images cannot be read."""
     out: Annotated[Path | None, tyro.conf.arg(metavar="FOLDER", help_behavior_hint="")] = None
-    """Where report.json and report.html go; by default the run's folder, or <name>-evaluation for images."""
+    """Where report.json and report.html go; by default the run's folder, else <name>-evaluation here."""
     device: Annotated[str, tyro.conf.arg(metavar="DEVICE")] = "auto"
     """auto, cpu, cuda, cuda:1."""
     quiet: bool = False
@@ -77,7 +79,7 @@ class EvaluateCommand(Command):
                          quiet=self.quiet, **values)  # fmt: skip
         display = Display(self.quiet)
         show(found.report, display)
-        folder = found.save(self.out or default_folder(self.subject, found))
+        folder = found.save(self.out or default_folder(self.subject, found.report.subject.fingerprint))
         display.say(f"report: {folder / 'report.html'}   numbers: {folder / 'report.json'}")
 
     def _checked(self, problems: list[str]) -> dict[str, Any]:
@@ -112,19 +114,50 @@ def score_names(text: str) -> tuple[str, ...]:
     return names
 
 
-def default_folder(subject: Path, found: Evaluation) -> Path:
-    """Return where a report goes: into the run; beside anything else, since a folder of images stays as it is."""
-    if (subject / "config.yaml").exists():
+def default_folder(subject: Path, fingerprint: str) -> Path:
+    """Return where a report goes: into the run; for anything else here, since a folder of images stays as it is.
+
+    Args:
+        subject: path of what was evaluated.
+        fingerprint: of it: a folder that holds the report of another one is left to that.
+    """
+    if (subject / CONFIG).exists():
         return subject
-    name = re.sub(r"[^\w.-]+", "_", found.report.subject.name) or "images"
-    return Path(f"{name}-evaluation")
+    return vacant_folder(Path(f"{label_of(subject)}-evaluation"), fingerprint)
+
+
+def label_of(subject: Path) -> str:
+    """Return a name for a folder: "a", "theirs", "a-best", "a-205952" for the checkpoint of that many images."""
+    path = subject.resolve()
+    name = path.name if path.is_dir() else path.stem
+    if (path.parent / CONFIG).exists():
+        name = f"{path.parent.name}-{name}"
+    elif name.isdecimal() and (path.parent.parent / CONFIG).exists():
+        name = f"{path.parent.parent.name}-{int(name)}"
+    return re.sub(r"[^\w.-]+", "_", name) or "images"
+
+
+def vacant_folder(folder: Path, fingerprint: str) -> Path:
+    """Return the folder, or folder-2, folder-3, ..: the first one that holds no report of another subject."""
+    number, chosen = 1, folder
+    while _is_of_another(chosen / REPORT, fingerprint):
+        number += 1
+        chosen = folder.with_name(f"{folder.name}-{number}")
+    return chosen
+
+
+def _is_of_another(file: Path, fingerprint: str) -> bool:
+    if not file.exists():
+        return False
+    try:
+        return load_report(file).subject.fingerprint != fingerprint
+    except CheckpointError:  # nobody knows whose it is
+        return True
 
 
 def show(report: Report, display: Display) -> None:
     """Print a table of the scores, then what each needs to be said."""
-    rows = [(score.name, number(score.value), interval_text(score), number(score.held_out), ARROWS[score.better])
-            for score in report.scores]  # fmt: skip
-    display.table(("score", "value", "95 % interval", "held-out reals", "better"), rows)
+    display.table(("score", "value", "95 % interval", "held-out reals", "better"), list(map(_row, report.scores)))
     for score in report.scores:
         for text in (score.reason, score.verdict, *score.warnings):
             if text:
@@ -132,15 +165,15 @@ def show(report: Report, display: Display) -> None:
     display.say(f"measured in {report.seconds:.0f} s; again: {report.command}")
 
 
-ARROWS = {"lower": "lower", "higher": "higher", "none": ""}
-
-
-def number(value: float | None) -> str:
-    """Return a value with four significant digits, or a dash for none."""
-    return "-" if value is None else f"{value:,.4g}" if abs(value) < 1000 else f"{value:,.0f}"
-
-
-def interval_text(score: Score) -> str:
-    """Return "11.2 to 12.9", or nothing where there is no interval."""
-    interval = score.interval
-    return "" if interval is None else f"{number(interval.low)} to {number(interval.high)}"
+def _row(score: Score) -> tuple[str, ...]:
+    better = "" if score.better == "none" else score.better
+    if score.value is None:
+        return score.name, "-", "", "-", better
+    spread, interval = spread_of(score.interval), score.interval
+    return (
+        score.name,
+        numeral(score.value, spread),
+        range_text(interval.low, interval.high) if interval else "none",
+        "-" if score.held_out is None else numeral(score.held_out, spread),
+        better,
+    )

@@ -9,7 +9,7 @@ from gansmith.evaluation.comparison import Cell, ComparedScore, Comparison
 from gansmith.evaluation.entries import Entry, names_of, recipe_differences
 from gansmith.evaluation.exhibit import Exhibit
 from gansmith.evaluation.markup import command, document, escape, image, section
-from gansmith.evaluation.wording import BETTER, duration, listed, numeral, p_text, range_text
+from gansmith.evaluation.wording import BETTER, against_text, duration, listed, numeral, p_text, range_text
 from gansmith.report import Report
 from gansmith.sizes import size_text
 
@@ -20,7 +20,7 @@ def comparison_page(comparison: Comparison, reports: Sequence[Report], exhibits:
     Args:
         comparison: of these reports.
         reports: in the order compared.
-        exhibits: one for each report; its newest frame is shown.
+        exhibits: one for each report; its picture of samples is shown.
         rerun: the command that compares them again.
     """
     names = [entry.name for entry in comparison.entries]
@@ -29,7 +29,7 @@ def comparison_page(comparison: Comparison, reports: Sequence[Report], exhibits:
         section("scores", "Scores", _table(comparison, reports), note=_how_to_read(comparison)),
         section("differences", "What differs by more than chance", *(_compared(comparison, score) for score in
                 comparison.scores), note=_how_judged(comparison)),
-        section("grids", "Samples", _grids(reports, exhibits), note="The newest grid of each run."),
+        section("grids", "Samples", _grids(reports, exhibits), note="None is picked out."),
         section("recipes", "Where the recipes differ", _recipes(comparison, reports)),
         section("notes", "Not compared", _listing(comparison.left_out)),
         section("rerun", "Compare again", command(rerun), *(command(report.command) for report in reports)),
@@ -68,10 +68,10 @@ def _finest(score: ComparedScore) -> float | None:
 
 
 def _headline(comparison: Comparison, reports: Sequence[Report]) -> str:
-    subject, reference, extractor = reports[0].subject, reports[0].reference, reports[0].extractor
+    subject, extractor = reports[0].subject, reports[0].extractor
     lead = (
-        f"{subject.num_samples:,} samples of each, {size_text(subject.size)}, against the {reference.num_images:,} "
-        f"{reference.split} images of {reference.name}, through {extractor.name} features ({extractor.checksum})."
+        f"{subject.num_samples:,} samples of each, {size_text(subject.size)}, against "
+        f"{against_text(reports[0].reference)}, through {extractor.name} features ({extractor.checksum})."
     )
     names = listed([entry.name for entry in comparison.entries])
     said = _listing([f"{score.title}: {score.sentence}" for score in comparison.scores[:1]] + list(comparison.notes))
@@ -173,13 +173,16 @@ WORSE = {"better": "worse", "higher": "lower"}
 
 def _grids(reports: Sequence[Report], exhibits: Sequence[Exhibit]) -> str:
     figures = []
-    for name, exhibit in zip(names_of(reports), exhibits, strict=True):
-        if exhibit.frames:
-            newest = exhibit.frames[-1]
-            tag, _ = image(newest.png, f"Grid of samples of {name}")
-            words = f"<b>{escape(name)}</b> {newest.images:,} images seen"
+    for name, report, exhibit in zip(names_of(reports), reports, exhibits, strict=True):
+        if exhibit.samples:
+            tag, _ = image(exhibit.samples.png, f"{exhibit.samples.alt} ({name})")
+            words = f"<b>{escape(name)}</b>{_seen(report)}"
             figures.append(f'<figure class="picture">{tag}<figcaption>{words}</figcaption></figure>')
     return f'<div class="pictures">{"".join(figures)}</div>' if figures else ""
+
+
+def _seen(report: Report) -> str:
+    return "" if report.subject.images_seen is None else f" {report.subject.images_seen:,} images seen"
 
 
 def _recipes(comparison: Comparison, reports: Sequence[Report]) -> str:

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import dataclasses
+import shlex
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from pathlib import Path
+from typing import Any, Literal
 
 from gansmith.errors import UsageError
-from gansmith.report import Report
+from gansmith.report import DEFAULT_SCORES, INCEPTION_SCORES, Report
 
 SAME: tuple[tuple[str, Callable[[Report], Any], str], ...] = (
     ("extractor checksums", lambda r: f"{r.extractor.checksum} ({r.extractor.name})",
@@ -59,6 +62,95 @@ def check_comparable(reports: Sequence[Report]) -> None:
                 )
     if problems:
         raise UsageError(problems)
+
+
+@dataclass(frozen=True)
+class Measurement:
+    """How a subject is measured: the arguments of `evaluate` by name; None where its default holds."""
+
+    num_samples: int
+    data: str | None = None
+    scores: tuple[str, ...] | None = None
+    extractor: str | None = None
+    weights: str | None = None
+    split: Literal["train", "test"] = "train"
+    num_reals: int | None = None
+    fit: str | None = None
+    seed: int = 0
+
+
+def measurement_of(report: Report) -> Measurement:
+    """Return how a report was measured, so that another subject can be measured alike."""
+    subject, reference = report.subject, report.reference
+    return Measurement(
+        num_samples=subject.num_samples,
+        data=reference.path,
+        scores=measured_scores(report),
+        extractor=report.extractor.name,
+        weights=_option(report, "--weights"),
+        split=reference.split,
+        num_reals=None if reference.num_compared == reference.num_images else reference.num_compared,
+        fit=reference.fit,
+        seed=int(_option(report, "--seed") or 0) if subject.seed is None else subject.seed,
+    )
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What the reports to compare must be of; None: whatever they are of.
+
+    Attributes:
+        num_samples, data: as for `evaluate`.
+        scores: names of a `Plan`.
+        extractor: that these scores are of by their names.
+    """
+
+    num_samples: int | None = None
+    data: str | None = None
+    scores: tuple[str, ...] | None = None
+    extractor: str | None = None
+
+    def obstacle(self, report: Report) -> str | None:
+        """Return why a report is not what is asked for, or None."""
+        subject, reference, extractor = report.subject, report.reference, report.extractor
+        if self.num_samples not in (None, subject.num_samples):
+            return f"its report is of {subject.num_samples:,} samples, asked for are {self.num_samples:,}"
+        if self.data is not None and Path(self.data).resolve() != Path(reference.path).resolve():
+            return f"its report is against {reference.path}, asked for is {self.data}"
+        if self.extractor not in (None, extractor.name):
+            return f"its report is through {extractor.name} features, asked for are those of {self.extractor}"
+        lacking = [name for name in self.scores or () if name not in measured_scores(report)]
+        return f"its report lacks {', '.join(lacking)}" if lacking else None
+
+    def measurement(self, first: Report | None, num_samples: int) -> Measurement:
+        """Return how to measure: as asked for, the rest as in the first report, or, without one, on `num_samples`."""
+        how = measurement_of(first) if first else Measurement(num_samples)
+        return dataclasses.replace(
+            how,
+            num_samples=self.num_samples or how.num_samples,
+            data=self.data or how.data,
+            scores=self.scores or how.scores,
+            extractor=self.extractor or how.extractor,
+            weights=how.weights if self.extractor in (None, how.extractor) else None,
+        )
+
+
+def measured_scores(report: Report) -> tuple[str, ...]:
+    """Return the names of scores that were asked for, those of papers as what they mean: "fd" for "fid"."""
+    asked = _option(report, "--scores")
+    names = DEFAULT_SCORES if asked is None else tuple(name.strip() for name in asked.split(","))
+    return tuple(dict.fromkeys(INCEPTION_SCORES.get(name, name) for name in names))
+
+
+def can_replace(new: Report, old: Report) -> bool:
+    """Return whether nothing is lost where a report takes the place of another: measured alike, no score fewer."""
+    is_alike = all(value(new) == value(old) for _, value, _ in SAME)
+    return is_alike and set(measured_scores(new)) >= set(measured_scores(old))
+
+
+def _option(report: Report, option: str) -> str | None:
+    words = shlex.split(report.command)
+    return words[words.index(option) + 1] if option in words[:-1] else None
 
 
 def names_of(reports: Sequence[Report]) -> list[str]:

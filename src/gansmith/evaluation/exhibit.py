@@ -14,11 +14,17 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from PIL import Image
+from torch import Tensor
 
+from gansmith.images import grid_png
+from gansmith.report import Subject
 from gansmith.training.folder import CONFIG
 from gansmith.training.log import Metrics
 
 MOST_FRAMES, MOST_POINTS = 24, 500
+NUM_IN_GRID, COLUMNS = 64, 8
+SAMPLES_TITLES = {"generator": "The samples", "images": "The images"}
+"""Of the picture of what was measured, by the kind of subject."""
 FRAMES_BYTES = 4_000_000
 SMALLER = ((1024, 85), (768, 75), (512, 65))
 """(longest side in pixels, WebP quality) tried in turn where frames are more than `FRAMES_BYTES`."""
@@ -99,6 +105,21 @@ class Exhibit:
     recipe_yaml: str | None = None
     config_note: str | None = None
 
+    @property
+    def samples(self) -> Picture | None:
+        """The picture of what was measured, or None."""
+        return next((picture for picture in self.pictures if picture.title in SAMPLES_TITLES.values()), None)
+
+
+def samples_picture(subject: Subject, images: Tensor) -> Picture:
+    """Return the picture of what is measured: the first 64 of images (N, C, H, W) uint8, N >= 1."""
+    title = SAMPLES_TITLES[subject.kind]
+    what = title.split()[-1]
+    return Picture(
+        title, f"The first {min(NUM_IN_GRID, len(images))} of those measured: none is picked out.",
+        grid_png(images[:NUM_IN_GRID], COLUMNS), f"A grid of {what} of {subject.name}",
+    )  # fmt: skip
+
 
 def run_exhibit(run_folder: Path) -> tuple[tuple[Frame, ...], tuple[Curve, ...], str | None]:
     """Return the frames, curves and config text that a run folder holds; what it does not hold is empty or None.
@@ -164,17 +185,17 @@ def training_curves(records: Sequence[Mapping[str, Any]]) -> tuple[Curve, ...]:
 
 
 def evaluation_curves(records: Sequence[Mapping[str, Any]]) -> tuple[Curve, ...]:
-    """Return one chart for each score that was measured while training."""
-    names = dict.fromkeys(record["score"] for record in records if "score" in record)
+    """Return one chart for each score that was measured while training, on each number of samples."""
+    groups: dict[tuple[str, int], list[Mapping[str, Any]]] = {}
+    for record in records:
+        if "score" in record:
+            groups.setdefault((record["score"], record["num_samples"]), []).append(record)
     return tuple(
         Curve(
-            f"{name} while training",
-            "images seen",
-            "score",
-            (_line([record for record in records if record.get("score") == name], "value", name),),
+            f"{name} of {count:,} samples while training", "images seen", "score", (_line(group, "value", name),)
         )
-        for name in names
-    )
+        for (name, count), group in groups.items()
+    )  # fmt: skip
 
 
 def _line(records: Sequence[Mapping[str, Any]], key: str, name: str) -> Line:

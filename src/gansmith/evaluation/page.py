@@ -13,7 +13,7 @@ from typing import Any
 from gansmith.evaluation.charts import line_chart
 from gansmith.evaluation.exhibit import Exhibit
 from gansmith.evaluation.markup import command, document, escape, figure, pairs, player, section
-from gansmith.evaluation.wording import duration, numeral, range_text, spread_of
+from gansmith.evaluation.wording import against_text, duration, numeral, range_text, reals_text, spread_of
 from gansmith.report import Report, Score
 from gansmith.sizes import size_text
 
@@ -55,12 +55,11 @@ def report_page(report: Report, exhibit: Exhibit) -> str:
 
 
 def _headline(report: Report) -> str:
-    subject, reference = report.subject, report.reference
+    subject = report.subject
     what = "samples of" if subject.kind == "generator" else "images of"
     lead = (
-        f"{subject.num_samples:,} {what} {subject.name}, {size_text(subject.size)}, against the "
-        f"{reference.num_images:,} {reference.split} images of {reference.name}, "
-        f"through {report.extractor.name} features."
+        f"{subject.num_samples:,} {what} {subject.name}, {size_text(subject.size)}, against "
+        f"{against_text(report.reference)}, through {report.extractor.name} features."
     )
     facts = pairs((
         ("Evaluated", _moment(report.created)),
@@ -78,13 +77,20 @@ def _headline(report: Report) -> str:
 
 
 def _how_to_read(report: Report) -> str:
-    held_out = report.reference.held_out
-    same = (
-        f"“Real images get” is the same score for {report.reference.num_held_out:,} real images that no generator "
-        f"trained on ({held_out}): what a perfect generator gets."
-        if report.reference.num_held_out
-        else "There are no held-out real images to compare with."
-    )
+    reference = report.reference
+    if reference.split == "test":
+        same = (
+            "Samples are compared with the test split itself, so that most scores have no other real images to show "
+            "what a perfect generator gets."
+        )
+    elif reference.num_held_out:
+        count = min(report.subject.num_samples, reference.num_held_out)
+        same = (
+            f"“Real images get” is the same score for {count:,} of the {reference.num_held_out:,} real images that no "
+            f"generator trained on ({reference.held_out}): what a perfect generator gets."
+        )
+    else:
+        same = "There are no held-out real images to compare with."
     return f"Each value with its 95 % interval: where the score's expectation at this number of samples lies. {same}"
 
 
@@ -182,7 +188,7 @@ def _protocol(report: Report) -> str:
         )),
         ("Reference", (
             ("Data", reference.path), ("Split", reference.split), ("Fingerprint", reference.fingerprint),
-            ("Images", f"{reference.num_images:,}"), ("Held out", held_out), ("Fit", reference.fit),
+            ("Images compared with", reals_text(reference)), ("Held out", held_out), ("Fit", reference.fit),
             ("Classes", ", ".join(reference.class_names) or None),
         )),
         ("Features", (

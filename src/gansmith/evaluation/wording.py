@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-from gansmith.report import Interval
+from gansmith.report import Interval, Reference
 
 MOST_DECIMALS, TINY = 8, 1e-6
 BETTER = {"lower": "lower is better", "higher": "higher is better", "none": "neither end is better"}
@@ -42,6 +42,18 @@ def range_text(low: float, high: float) -> str:
     """Return "11.90 to 12.80": both ends with the digits that the width decides."""
     spread = (high - low) / 2 if high > low else None
     return f"{numeral(low, spread)} to {numeral(high, spread)}"
+
+
+def reals_text(reference: Reference) -> str:
+    """Return "60,000", or "5,000 of 60,000" where samples were compared with a part of the split."""
+    compared, images = reference.num_compared, reference.num_images
+    return f"{images:,}" if compared == images else f"{compared:,} of {images:,}"
+
+
+def against_text(reference: Reference) -> str:
+    """Return "the 60,000 train images of mnist", or "5,000 of the 60,000 ..." where it was a part of them."""
+    part = "" if reference.num_compared == reference.num_images else f"{reference.num_compared:,} of "
+    return f"{part}the {reference.num_images:,} {reference.split} images of {reference.name}"
 
 
 def duration(seconds: float) -> str:
