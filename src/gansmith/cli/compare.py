@@ -15,13 +15,7 @@ from gansmith.cli.command import Command
 from gansmith.cli.evaluate import FEWEST_SAMPLES, REPORT, default_folder, label_of, score_names, vacant_folder
 from gansmith.cli.parsing import at_least, parsed
 from gansmith.errors import GansmithError, ResourceError, UsageError
-from gansmith.evaluation.entries import (
-    Asked,
-    Measurement,
-    can_replace,
-    check_comparable,
-    measurement_of,
-)
+from gansmith.evaluation.entries import Asked, Measurement, can_replace, check_comparable, measurement_of
 from gansmith.overrides import parse_count
 from gansmith.report import EXTRACTOR_NAMES, Report, load_report
 
