@@ -116,6 +116,8 @@ class Reference(Settings):
         held_out: what those are: "its test split".
         class_names: by number; empty where there are none.
         fit: how images of another shape were made to fit.
+        original: what the images were before: "32x32, 3 channels", "mixed sizes around 40x60"; "" where they had the
+            size and channels of the samples.
     """
 
     name: str
@@ -128,6 +130,7 @@ class Reference(Settings):
     held_out: str
     class_names: tuple[str, ...] = ()
     fit: str = "crop"
+    original: str = ""
 
 
 class ExtractorFacts(Settings):

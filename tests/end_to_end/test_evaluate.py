@@ -90,7 +90,7 @@ def test_colour_images_of_another_size_and_no_test_split(tmp_path, monkeypatch, 
     write_images(tmp_path / "real", 80, (20, 24), 0, "RGBA")
     write_images(tmp_path / "fake", 70, (16, 16), 1, "RGB")
     said = said_by(capsys, "fake", "--data", "real", "--scores", "fd,kd,memorisation")
-    assert "real images are brought from 20x24 to 16x16" in said
+    assert "real images are brought from 20x24 of 3 channels to 16x16 of 3 channels" in said
     assert "fd_random: 80 real images and 256 features" in said
     assert "no test split: training images stand in for held-out ones" in said
 
@@ -191,9 +191,8 @@ def test_modes_of_stacked_images_are_counted(tmp_path, monkeypatch, capsys):
     assert (sure.value or 0) <= (modes.value or 0)
     assert (sure.value or 0) == pytest.approx(30, abs=10)  # of so few samples not every mode is there
     assert (kl.value or 0) > 2
-    with pytest.raises(SystemExit):
-        main(["evaluate", "few.npz", "--data", "digits", "--scores", "modes"])
-    assert "is not stacked; give --data stacked:DATA" in capsys.readouterr().err
+    said = said_by(capsys, "few.npz", "--data", "digits", "--scores", "modes")
+    assert "modes: digits is not stacked; give --data stacked:DATA" in said
 
 
 def test_evaluations_json_is_plain(run, tmp_path, capsys):

@@ -15,6 +15,7 @@ from gansmith.errors import CheckpointError, UsageError
 from gansmith.evaluation.evaluator import Evaluation, evaluate, plan_of
 from gansmith.evaluation.scores import SCORES
 from gansmith.report import DEFAULT_SCORES, INCEPTION_SCORES, REQUESTED_SCORES, Report, load_report
+from tests.conftest import write_images
 
 NUM = 400
 
@@ -214,3 +215,88 @@ def test_exhibit_of_images_has_grids_and_pairs(of_copies: Evaluation) -> None:
     assert "The worst pairs" in titles
     assert all(picture.png.startswith(b"\x89PNG") for picture in of_copies.exhibit.pictures)
     assert dataclasses.replace(of_copies.exhibit, pictures=()).frames == ()
+
+
+def test_held_out_images_of_another_count_give_no_value_that_depends_on_it(of_copies: Evaluation) -> None:
+    held_out = {score.name: score.held_out for score in of_copies.report.scores}  # 359 beside 400 samples
+    assert held_out["fd_random"] is held_out["precision_random"] is held_out["reverse_kl"] is None
+    assert held_out["kd_random"] is not None
+    assert held_out["memorisation"] is not None
+
+
+class Scaled(nn.Module):
+    """A module whose code is the same and whose features are not."""
+
+    def __init__(self, factor: float) -> None:
+        super().__init__()
+        self.factor = factor
+
+    def forward(self, images: Tensor) -> Tensor:
+        return self.factor * images.flatten(1)[:, :8]
+
+
+def test_nothing_is_kept_of_the_users_own_module() -> None:
+    one, ten = (evaluate(digits()[:200], "digits", extractor=Scaled(k), scores=["kd"]) for k in (1.0, 10.0))
+    assert one.report.scores[0].held_out != ten.report.scores[0].held_out
+
+
+def test_interval_of_no_width_is_not_given() -> None:
+    black = [np.zeros((8, 8), np.uint8)] * 60
+    score = evaluate(black, "digits", extractor="random", scores=["precision"]).report.scores[0]
+    assert score.value == 0
+    assert score.interval is None
+    assert any(warning.startswith("no interval") for warning in score.warnings)
+
+
+@pytest.mark.parametrize("count", [2, 3, 9, 30])
+def test_few_images_give_what_can_be_given(count: int) -> None:
+    scores = [*DEFAULT_SCORES, "is", "adversarial"]
+    found = evaluate(digits()[:count], digits()[100 : 100 + count], scores=scores, extractor="random")
+    for score in found.report.scores:
+        assert score.value is not None or score.reason, score.name
+    evaluate(digits()[:8], "digits", scores=["is"])
+    memorisation = found.report.score("memorisation")
+    assert memorisation is not None
+    assert memorisation.reason is not None
+    assert "are needed to know how near is too near" in memorisation.reason
+
+
+def test_one_score_that_cannot_be_had_leaves_the_others() -> None:
+    found = evaluate(digits()[:60], digits()[100:110], extractor="random", scores=["kd", "modes", "adversarial"])
+    kernel, modes, adversarial = found.report.scores
+    assert kernel.value is not None
+    assert modes.reason is not None
+    assert "is not stacked" in modes.reason
+    assert adversarial.reason is not None
+    assert "at least 20 of each" in adversarial.reason
+
+
+def test_one_class_is_not_called_none(tmp_path: Path) -> None:
+    write_images(tmp_path / "pets" / "train" / "cats", 30, (8, 8))
+    write_images(tmp_path / "pets" / "test" / "cats", 30, (8, 8), seed=1)
+    reason = evaluate(digits()[:30], tmp_path / "pets", scores=["classes"]).report.scores[0].reason
+    assert reason is not None
+    assert "pets has 1 class, and 2 are needed" in reason
+
+
+def test_what_real_images_were_is_in_the_report(tmp_path: Path) -> None:
+    write_images(tmp_path / "colour", 40, (16, 12), mode="RGB")
+    report = evaluate(digits()[:30], tmp_path / "colour", scores=["kd"]).report
+    assert report.reference.original == "16x12 of 3 channels"
+    same = evaluate(digits()[:30], digits()[30:60], scores=["kd"]).report
+    assert same.reference.original == ""
+
+
+def test_no_extractor_is_trained_where_no_score_needs_one() -> None:
+    assert evaluate(digits()[:60], "digits", scores=["memorisation"]).report.extractor.name == "random"
+
+
+def test_inception_score_does_not_depend_on_the_order_of_the_images() -> None:
+    data = gansmith.open_data("digits", (28, 28), 1)
+    assert data.labels is not None
+    values = []
+    for order in (np.argsort(data.labels, kind="stable"), np.arange(len(data))):
+        images = [data.images[place][0] for place in order]
+        values.append(evaluate(images, "digits", scores=["is"]).report.scores[0].value)
+    assert values[0] == pytest.approx(values[1], rel=0.02)
+    assert values[0] > 8

@@ -191,7 +191,8 @@ def test_evaluations_take_at_most_a_tenth_of_the_time_the_last_one_included(
     assert len(told) == 1
     assert f"an evaluation takes {cost:.1f} s, {cost / 5:.0%} of the training time of 100 images" in told[0]
     assert training.watch.summary(600.0)[-1] == (
-        f"evaluation: {len(lines(tmp_path))} times, {total:.1f} s, {total / 600:.1%} of training time"
+        f"evaluation: {len(lines(tmp_path))} times, {total:.1f} s, {total / 600:.1%} of training time, and "
+        "0.0 s to make ready"
     )
 
 

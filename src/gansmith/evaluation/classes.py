@@ -15,7 +15,7 @@ class ClassCoverage:
     """Which classes the fakes are of.
 
     Attributes:
-        hit: classes with at least one fake.
+        hit: classes of `of` with at least one fake.
         of: classes with at least one real image.
         reverse_kl: see `reverse_kl`, in nats.
         counts: fakes of each class, by its most probable class.
@@ -30,7 +30,7 @@ class ClassCoverage:
 def class_coverage(fake_probabilities: Tensor, real_counts: Sequence[int]) -> ClassCoverage:
     """Return the class coverage of fakes with class probabilities (N, K), against how many reals each class has."""
     counts = torch.bincount(fake_probabilities.argmax(1), minlength=len(real_counts)).tolist()
-    hit = sum(count > 0 for count in counts)
+    hit = sum(count > 0 and real > 0 for count, real in zip(counts, real_counts, strict=True))
     return ClassCoverage(hit, sum(n > 0 for n in real_counts), reverse_kl(counts, real_counts), tuple(counts))
 
 

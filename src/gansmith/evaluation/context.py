@@ -19,6 +19,7 @@ from torch import Tensor
 from gansmith.data import DataSet
 from gansmith.data.cache import cache_folder
 from gansmith.evaluation.extractor import Extractor
+from gansmith.evaluation.extractors.module import ModuleExtractor
 from gansmith.evaluation.features import Features, cached_features, chosen_rows, features_of
 from gansmith.evaluation.intervals import Estimate, groups_of
 from gansmith.evaluation.memorisation import Nearness, nearest_other_training, nearest_training, small_images
@@ -85,6 +86,11 @@ class Context:
             return None
         what = self._progress("reading held-out images")
         return cached_features(self.held_out_data, self.num_samples, self.extractor, what)
+
+    @cached_property
+    def is_held_out_equal(self) -> bool:
+        """Whether as many held-out real images as samples are read; scores that depend on the count need that."""
+        return self.held_out_data is not None and len(self.held_out_data) >= self.num_samples
 
     @cached_property
     def class_probabilities(self) -> Tensor:
@@ -195,7 +201,7 @@ class Context:
     def held_out_neighbourhoods(self) -> dict[str, float]:
         """The same of held-out real images; empty where there are none."""
         held_out = self.held_out_pairs
-        if held_out is None:
+        if held_out is None or not self.is_held_out_equal:
             return {}
         found: dict[str, float] = self.kept("neighbourhoods", lambda: {
             name: estimate.value for name, estimate in neighbourhood_estimates(*held_out.arguments).items()
@@ -205,6 +211,8 @@ class Context:
     def kept(self, what: str, compute: Callable[[], Any]) -> Any:
         """Return what `compute` gives for held-out real images in place of samples; kept in the cache."""
         assert self.held_out_data is not None
+        if isinstance(self.extractor, ModuleExtractor):  # its code may change, and its checksum would not
+            return compute()
         facts = self.extractor.facts
         counts = (self.real.facts.num_compared, self.num_samples)
         key = (what, self.real.facts.fingerprint, self.held_out_data.fingerprint, *counts, facts.checksum)

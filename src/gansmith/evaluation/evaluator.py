@@ -16,7 +16,7 @@ from torch import nn
 from gansmith import runtime
 from gansmith.checkpoint import write_synced
 from gansmith.data.sources import Split
-from gansmith.errors import ResourceError, UsageError, near_matches
+from gansmith.errors import DataError, ResourceError, UsageError, near_matches
 from gansmith.evaluation.context import Context
 from gansmith.evaluation.exhibit import Exhibit
 from gansmith.evaluation.extractor import Extractor
@@ -173,10 +173,15 @@ def _real_side(
         raise UsageError(f"{samples.facts.path}: say which real images to compare with: --data DATA")
     fit = fit or (config.request.fit if config else "crop")
     chosen = config.data if data is None and config else data
-    real = open_real(
-        chosen, samples.facts.size, samples.facts.channels, split, fit, display.decoding, num_compared=num_reals,
-        allow_bad=allow_bad, say=display.say,
-    )  # fmt: skip
+    try:
+        real = open_real(
+            chosen, samples.facts.size, samples.facts.channels, split, fit, display.decoding, num_compared=num_reals,
+            allow_bad=allow_bad, say=display.say,
+        )  # fmt: skip
+    except DataError as error:
+        if data is None:
+            raise DataError(f"{error}; the run was trained on it: where it is now, say with --data") from error
+        raise
     if config and real.train.fingerprint != config.fingerprint:
         display.say(
             f"{real.facts.name}: not what the run was trained on (fingerprint {real.train.fingerprint}, the run's is "
@@ -197,7 +202,8 @@ def _context(
             on_progress=lambda share, text: display.working(share, text),
         )  # fmt: skip
 
-    extractor = chosen(plan.extractor)
+    needs_features = any(SCORES[name].needs_features for name in plan.scores)
+    extractor = chosen("random" if plan.extractor is None and not needs_features else plan.extractor)
     is_classifier = extractor.facts.name == "classifier"
     needs_classes = {"classes", "intra-fd", "worth"} & set(plan.scores)
     classifier = extractor if is_classifier else None
@@ -216,6 +222,12 @@ def _say_what(context: Context, display: Display) -> None:
     display.say(f"against {real.num_compared:,} images of {real.name} ({real.split}, fingerprint {real.fingerprint})")
     note = f": {extractor.note}" if extractor.note and extractor.name != "classifier" else ""  # which has said so
     display.say(f"features: {extractor.name} ({extractor.checksum}), {extractor.dim} numbers an image{note}")
+    held_out = context.held_out_data
+    if held_out is not None and len(held_out) < facts.num_samples:
+        display.say(
+            f"  {len(held_out):,} held-out images beside {facts.num_samples:,} samples: no held-out value for "
+            f"scores that depend on the count (--samples {len(held_out)} gives them)"
+        )
     few = context.samples.images[:NUM_TRIED]
     started = time.perf_counter()
     context.extractor.read(few)
@@ -260,6 +272,8 @@ def _report(context: Context, plan: Plan, scores: tuple[Score, ...], weights: An
 
 def _command(context: Context, plan: Plan, weights: Any, seed: int) -> str:
     facts, real = context.samples.facts, context.real.facts
+    if isinstance(plan.extractor, nn.Module):
+        return f"in Python: gansmith.evaluate({facts.path!r}, {real.path!r}, extractor=..., scores={plan.scores!r})"
     words = ["gansmith", "evaluate", facts.path, "--data", real.path, "--samples", str(facts.num_samples)]
     if plan.scores != DEFAULT_SCORES:
         words += ["--scores", ",".join(plan.scores)]

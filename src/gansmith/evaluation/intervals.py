@@ -37,8 +37,12 @@ class Estimate:
 
     @property
     def interval(self) -> Interval | None:
-        """Its 95 % jackknife interval, within the bounds; None without replicates."""
-        if not self.replicates:
+        """Its 95 % jackknife interval, within the bounds.
+
+        None without replicates, where one is no number, and where all are equal: no interval of no width is to be
+        believed.
+        """
+        if not self.replicates or not math.isfinite(sum(self.replicates)) or len(set(self.replicates)) == 1:
             return None
         low, high = jackknife(self.value, self.replicates)
         return max(low, self.bounds[0]), min(high, self.bounds[1])
@@ -78,7 +82,7 @@ def wilson_interval(num_right: int, num: int) -> Interval:
     share, square = num_right / num, NORMAL_QUANTILE**2
     middle = (share + square / (2 * num)) / (1 + square / num)
     half = NORMAL_QUANTILE / (1 + square / num) * math.sqrt(share * (1 - share) / num + square / (4 * num**2))
-    return max(0.0, middle - half), min(1.0, middle + half)
+    return max(0.0, middle - half) if num_right else 0.0, min(1.0, middle + half) if num_right < num else 1.0
 
 
 def seeds_interval(values: Sequence[float]) -> Interval:

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from gansmith.evaluation.context import Context
 from gansmith.evaluation.exhibit import Exhibit, Picture, run_exhibit
+from gansmith.evaluation.results import labels_of_samples
 from gansmith.images import grid_png
 from gansmith.report import Score
 
@@ -44,13 +45,9 @@ def _side_by_side(context: Context) -> list[Picture]:
 
 
 def _rows_of_classes(context: Context) -> list[Picture]:
-    names = context.real.facts.class_names
-    samples = context.samples
-    if samples.labels is not None and samples.class_names == names:
-        labels, how = samples.labels, "as the generator was asked for them"
-    elif context.classifier is not None:
-        labels, how = context.class_probabilities.argmax(1), "as the classifier reads them"
-    else:
+    names, samples = context.real.facts.class_names, context.samples
+    labels, how = labels_of_samples(context)
+    if labels is None:
         return []
     num_rows = min(len(names), MOST_CLASS_ROWS)
     cells = torch.full((num_rows * CLASS_COLUMNS, *samples.images.shape[1:]), WHITE, dtype=torch.uint8)
@@ -63,10 +60,10 @@ def _rows_of_classes(context: Context) -> list[Picture]:
 
 
 def _pairs(context: Context, scores: tuple[Score, ...]) -> list[Picture]:
-    if not any(score.name == "memorisation" for score in scores):
+    if not any(score.name == "memorisation" and score.value is not None for score in scores):
         return []
     first = np.arange(min(PAIR_COLUMNS * PAIR_ROWS, context.num_samples))
-    worst = context.nearness.relative.argsort()[: PAIR_COLUMNS * PAIR_ROWS].numpy()
+    worst = context.nearness.relative.argsort(stable=True)[: PAIR_COLUMNS * PAIR_ROWS].numpy()
     return [
         Picture(
             "Nearest training images",

@@ -8,13 +8,13 @@ from dataclasses import dataclass
 from typing import Any
 
 from gansmith.classifiers import LabelledData
-from gansmith.data import DataSet, Source, facts_of, open_data, open_source
+from gansmith.data import DataFacts, DataSet, Source, facts_of, open_data, open_source
 from gansmith.data.cache import Progress, cache_folder
 from gansmith.data.sources import Split
 from gansmith.errors import DataError, UsageError
 from gansmith.images import POINT_SHAPE
 from gansmith.report import Reference
-from gansmith.sizes import Fit, Size
+from gansmith.sizes import Fit, Size, size_text
 from gansmith.training.classify import HELD_OUT_ONE_IN, has_test_split, hold_out
 
 FEWEST_IMAGES = 2
@@ -86,8 +86,9 @@ def open_real(
     if len(compared) < FEWEST_IMAGES:
         raise DataError(f"{source.name}: {len(compared)} image in its {split} split; nothing can be compared with that")
     held_out = "its test split" if has_test else f"none (for a classifier every {HELD_OUT_ONE_IN}th image is held out)"
-    if say and facts.one_size and facts.size != size:
-        say(f"{source.name}: real images are brought from {facts.size[0]}x{facts.size[1]} to {size[0]}x{size[1]}")
+    original = _original(facts, size, channels)
+    if say and original:
+        say(f"{source.name}: real images are brought from {original} to {_shape(size, channels)}")
     return RealImages(
         source,
         train,
@@ -103,5 +104,17 @@ def open_real(
             held_out=held_out,
             class_names=compared.class_names,
             fit=fit,
+            original=original,
         ),
     )
+
+
+def _original(facts: DataFacts, size: Size, channels: int) -> str:
+    """Return what the images were, or "" where they had this shape already."""
+    if facts.one_size and (facts.size, facts.channels) == (size, channels):
+        return ""
+    return ("" if facts.one_size else "mixed sizes around ") + _shape(facts.size, facts.channels)
+
+
+def _shape(size: Size, channels: int) -> str:
+    return f"{size_text(size)} of {channels} channel{'s' if channels > 1 else ''}"

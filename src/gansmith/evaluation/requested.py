@@ -2,25 +2,27 @@
 
 from __future__ import annotations
 
+import numpy as np
+import torch
 from torch import Tensor
 
 from gansmith.data.sources.stacked import StackedSource
-from gansmith.errors import UsageError
+from gansmith.errors import DataError
 from gansmith.evaluation.classes import inception_score
 from gansmith.evaluation.context import Context
-from gansmith.evaluation.detection import detect
+from gansmith.evaluation.detection import FEWEST_IMAGES, detect
 from gansmith.evaluation.detection import estimate_seconds as seconds_to_detect
 from gansmith.evaluation.extractors.classifier import make_classifier
 from gansmith.evaluation.extractors.preparation import Setting
 from gansmith.evaluation.features import chosen_rows
 from gansmith.evaluation.modes import intra_class_distance, stacked_modes
 from gansmith.evaluation.reference import open_real
-from gansmith.evaluation.results import is_published_inception, of_estimate, without_value
+from gansmith.evaluation.results import is_published_inception, labels_of_samples, of_estimate, without_value
 from gansmith.evaluation.worth import estimate_seconds as seconds_of_worth
 from gansmith.evaluation.worth import worth
 from gansmith.report import Interval, Score
 
-IS_SPLITS = 10
+IS_SPLITS, MOST_SHOWN = 10, 3
 
 
 def inception(context: Context) -> list[Score]:
@@ -34,13 +36,21 @@ def inception(context: Context) -> list[Score]:
     if probabilities is None:
         reason = f"{features.name} knows no classes; --extractor classifier or inception does"
         return [without_value(name, title, protocol, reason)]
-    mean, spread = inception_score(probabilities, IS_SPLITS)
-    held_out = context.held_out.probabilities if context.held_out is not None else None
-    ideal = None if held_out is None else inception_score(held_out, IS_SPLITS)[0]
+    if len(probabilities) < IS_SPLITS:
+        return [without_value(name, title, protocol, f"{len(probabilities)} samples cannot be {IS_SPLITS} splits")]
+    mean, spread = inception_score(_shuffled(probabilities), IS_SPLITS)
+    held_out = context.held_out.probabilities if context.held_out and context.is_held_out_equal else None
+    ideal = None if held_out is None else inception_score(_shuffled(held_out), IS_SPLITS)[0]
     return [
         Score(name=name, title=title, value=mean, better="higher", held_out=ideal, protocol=protocol,
               details={"standard_deviation_of_splits": spread})
     ]  # fmt: skip
+
+
+def _shuffled(rows: Tensor) -> Tensor:
+    """Return the rows in a fixed random order: images of folders come class by class, and so would the splits."""
+    random = np.random.Generator(np.random.Philox(key=len(rows)))
+    return rows[torch.from_numpy(random.permutation(len(rows)))]
 
 
 def intra_class(context: Context) -> list[Score]:
@@ -49,7 +59,7 @@ def intra_class(context: Context) -> list[Score]:
         f"intra_fd_{context.extractor.facts.name}",
         f"Distance within a class ({context.extractor.facts.name})",
     )
-    found = _labels(context)
+    found = labels_of_samples(context)
     protocol = f"mean over classes; {context.num_samples:,} samples, labels {found[1]}"
     if found[0] is None:
         return [without_value(name, title, protocol, found[1])]
@@ -65,24 +75,33 @@ def intra_class(context: Context) -> list[Score]:
     )
     by_class = {names[number]: value for number, value in enumerate(result.by_class)}
     if result.estimate is None:
-        return [without_value(name, title, protocol, result.reason or "no class has a distance")]
-    score = of_estimate(context, name, title, result.estimate, "lower", None, protocol)
+        missing = [name for name, value in by_class.items() if value is None]
+        shown = ", ".join(missing[:MOST_SHOWN]) + (", ..." if len(missing) > MOST_SHOWN else "")
+        first = (result.reason or "").split("; ")[0].partition(": ")[2]
+        reason = f"{len(missing)} of {len(names)} classes have no distance ({shown}); {missing[0]}: {first}"
+        score = without_value(name, title, protocol, reason)
+    else:
+        score = of_estimate(context, name, title, result.estimate, "lower", None, protocol)
     return [score.model_copy(update={"details": {"by_class": by_class}})]
 
 
 def adversarial(context: Context) -> list[Score]:
     """Return how well a fresh discriminator tells samples from held-out real images."""
     real, what = _unseen(context)
-    found = detect(
-        real, context.samples.images, device=str(context.device),
-        on_progress=lambda share: context.on_progress("telling samples from reals", round(100 * share), 100),
-    )  # fmt: skip
+    name, title = "adversarial_accuracy", "Adversarial accuracy (0.5: cannot be told)"
+    try:
+        found = detect(
+            real, context.samples.images, device=str(context.device),
+            on_progress=lambda share: context.on_progress("telling samples from reals", round(100 * share), 100),
+        )  # fmt: skip
+    except DataError as error:  # too few images
+        return [without_value(name, title, f"a fresh discriminator on samples and {what}", str(error), "none")]
     low, high = found.interval
     return [
         Score(
-            name="adversarial_accuracy", title="Adversarial accuracy (0.5: cannot be told)", value=found.accuracy,
+            name=name, title=title, value=found.accuracy,
             interval=Interval(low=low, high=high, method=f"Wilson, {found.num_test:,} images"), better="none",
-            held_out=0.5, verdict=found.verdict,
+            verdict=found.verdict,
             protocol=f"a fresh discriminator, {found.num_steps:,} steps on {found.num_train:,} images, tested on "
                      f"{found.num_test:,} others, half of each samples and {what}",
         )
@@ -91,13 +110,14 @@ def adversarial(context: Context) -> list[Score]:
 
 def adversarial_seconds(context: Context) -> float:
     """Return about how long that takes here."""
-    return seconds_to_detect(_unseen(context)[0], str(context.device))
+    real, _ = _unseen(context)
+    return seconds_to_detect(real, str(context.device)) if len(real) >= FEWEST_IMAGES else 0.0
 
 
 def worth_to_a_classifier(context: Context) -> list[Score]:
     """Return how much better a classifier becomes by learning from samples too, in points of accuracy."""
     title = "Worth to a classifier: gain in accuracy"
-    labels, how = _labels(context)
+    labels, how = labels_of_samples(context)
     if labels is None:
         return [without_value("worth", title, "needs classes", how)]
     found = worth(
@@ -123,14 +143,11 @@ def worth_seconds(context: Context) -> float:
 
 
 def stacked(context: Context) -> list[Score]:
-    """Return how many modes of stacked images the samples have (Metz et al. 2017).
-
-    Raises:
-        UsageError: the real images are not stacked.
-    """
+    """Return how many modes of stacked images the samples have (Metz et al. 2017)."""
     source = context.real.source
     if not isinstance(source, StackedSource):
-        raise UsageError(f"score modes: {source.name} is not stacked; give --data stacked:DATA")
+        reason = f"{source.name} is not stacked; give --data stacked:DATA"
+        return [without_value("modes", "Modes of stacked images", "needs stacked images", reason, "higher")]
     digits = open_real(source.inner, context.samples.facts.size, 1, say=context.say)
     setting = Setting(*digits.for_a_classifier(), None, context.device, context.say, None)
     reader = make_classifier(setting).classifier
@@ -142,19 +159,9 @@ def stacked(context: Context) -> list[Score]:
               protocol=f"{protocol}; modes with at least one sample, as papers count"),
         Score(name="modes_beyond_misreading", title=f"{title}, less those that misreading makes", better="higher",
               value=float(found.num_modes), details={"of": found.of}, protocol=protocol),
-        Score(name="modes_kl", title="Reverse KL of modes (nats)", value=found.kl, held_out=found.kl_of_perfect,
-              protocol=protocol),
+        Score(name="modes_kl", title="Reverse KL of modes (nats)", value=found.kl, protocol=protocol,
+              details={"of_a_perfect_generator": round(found.kl_of_perfect, 5)}),
     ]  # fmt: skip
-
-
-def _labels(context: Context) -> tuple[Tensor | None, str]:
-    """Return the class of each sample and how it is known, or None and why not."""
-    names, samples = context.real.facts.class_names, context.samples
-    if context.classifier is None:
-        return None, f"{context.real.facts.name} has no classes (sub-folders are classes)"
-    if samples.labels is not None and samples.class_names == names:
-        return samples.labels, "as the generator was asked for" if samples.model else "by folder"
-    return context.class_probabilities.argmax(1), "as the classifier reads them"
 
 
 def _unseen(context: Context) -> tuple[Tensor, str]:

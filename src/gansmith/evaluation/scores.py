@@ -36,11 +36,13 @@ from gansmith.evaluation.requested import (
     worth_to_a_classifier,
 )
 from gansmith.evaluation.results import (
+    JACKKNIFE_OF_SAMPLES,
     counts_text,
     fd_names,
     is_published_inception,
     of_estimate,
     pairs_text,
+    without_classes,
     without_value,
 )
 from gansmith.report import Score
@@ -54,7 +56,7 @@ def frechet(context: Context) -> list[Score]:
         return [without_value(name, title, counts_text(context), reason)]
     estimate = frechet_estimate(context.real_moments, context.fake_moments)
     held_out = None
-    if context.held_out is not None and not frechet_obstacle(len(real), len(context.held_out.values), real.shape[1]):
+    if context.held_out is not None and context.is_held_out_equal:
         held_out = frechet_distance(total(context.real_moments), moments_of(context.held_out.values))
     return [of_estimate(context, name, title, estimate, "lower", held_out, counts_text(context))]
 
@@ -122,7 +124,7 @@ def classes(context: Context) -> list[Score]:
     """Return how many classes are hit, and the reverse KL divergence of the class shares."""
     titles = {"classes_hit": "Classes hit", "reverse_kl": "Reverse KL of class shares (nats)"}
     if context.classifier is None:
-        reason = f"{context.real.facts.name} has no classes (sub-folders are classes)"
+        reason = without_classes(context)
         return [without_value(name, title, "needs classes", reason) for name, title in titles.items()]
     probabilities, held_out = context.class_probabilities, context.held_out_class_probabilities
     labels = context.real.compared.labels
@@ -139,6 +141,7 @@ def classes(context: Context) -> list[Score]:
     )
     shares = [count / context.num_samples for count in found.counts]
     by_class = dict(zip(context.real.facts.class_names, shares, strict=True)) if len(shares) <= MOST_SHARES else {}
+    ideal_kl = ideal.reverse_kl if ideal is not None and context.is_held_out_equal else None
     shares_estimate = Estimate(found.reverse_kl, replicates, (0.0, math.inf))
     return [
         Score(
@@ -147,8 +150,8 @@ def classes(context: Context) -> list[Score]:
             details={"of": found.of, "shares": by_class},
         ),
         of_estimate(
-            context, "reverse_kl", titles["reverse_kl"], shares_estimate, "lower",
-            None if ideal is None else ideal.reverse_kl, protocol,
+            context, "reverse_kl", titles["reverse_kl"], shares_estimate, "lower", ideal_kl, protocol,
+            JACKKNIFE_OF_SAMPLES,
         ),
     ]  # fmt: skip
 
@@ -160,12 +163,14 @@ class Measure:
     Attributes:
         function: of a context; returns one score or several.
         summary: what it asks, for help and docs.
+        needs_features: whether it reads images through the extractor.
         seconds: estimated beforehand, for those that train something; None: seconds.
     """
 
     function: Callable[[Context], list[Score]]
     summary: str
     seconds: Callable[[Context], float] | None = None
+    needs_features: bool = True
 
 
 SCORES: dict[str, Measure] = {
@@ -177,10 +182,10 @@ SCORES: dict[str, Measure] = {
     "density": Measure(neighbourhood("density"), "precision that outliers cannot fool"),
     "coverage": Measure(neighbourhood("coverage"), "recall that outliers cannot fool"),
     "classes": Measure(classes, "is every class made, as often as it is in the data?"),
-    "memorisation": Measure(memorisation_score, "are samples copies of training images?"),
+    "memorisation": Measure(memorisation_score, "are samples copies of training images?", needs_features=False),
     "is": Measure(inception, "sure of each sample, and many classes?"),
     "intra-fd": Measure(intra_class, "distance within each class"),
-    "adversarial": Measure(adversarial, "can a fresh discriminator tell?", adversarial_seconds),
-    "worth": Measure(worth_to_a_classifier, "do samples help a classifier?", worth_seconds),
-    "modes": Measure(stacked, "how many of the 1,000 modes of Stacked-MNIST?"),
+    "adversarial": Measure(adversarial, "can a fresh discriminator tell?", adversarial_seconds, False),
+    "worth": Measure(worth_to_a_classifier, "do samples help a classifier?", worth_seconds, False),
+    "modes": Measure(stacked, "how many of the 1,000 modes of Stacked-MNIST?", needs_features=False),
 }

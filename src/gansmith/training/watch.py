@@ -104,6 +104,7 @@ class Watch:
         self._last = records[-1]["images"] if records else 0
         self._cost = records[-1]["seconds"] if records else 0.0
         self._seconds = sum(record["seconds"] for record in records)
+        self._prepared = 0.0
         self._scoring: Scoring | None = None
         self._has_told_of_delay = self._has_warned = False
 
@@ -114,7 +115,7 @@ class Watch:
         started, kept = time.perf_counter(), self._kept
         with self._own_draws():
             scoring = self._scoring = self._plan.open_scoring()
-        prepared = time.perf_counter() - started
+        self._prepared = time.perf_counter() - started
         kind = (scoring.name, scoring.num_samples, scoring.extractor)
         if kept.best is not None and kind_of(kept.best) != kind:
             self._say(f"{kept.folder / BEST}: chosen by another score or extractor; the next evaluation replaces it")
@@ -128,7 +129,7 @@ class Watch:
             kept.kind = kind
         self._say(
             f"evaluation: {scoring.name} of {scoring.num_samples:,} samples every {self._plan.every:,} images, about "
-            f"{self._cost:.1f} s each; made ready in {prepared:.1f} s"
+            f"{self._cost:.1f} s each; made ready in {self._prepared:.1f} s"
         )
 
     def __call__(self, seconds: float) -> bool:
@@ -166,7 +167,8 @@ class Watch:
         if self._kept.best is not None:
             lines.append(f"best: {score_text(self._kept.best)}, kept in {self._kept.folder / BEST}")
         count, share = _counted(len(self._kept.records), "time"), self._seconds / max(seconds, 1e-9)
-        return [*lines, f"evaluation: {count}, {self._seconds:,.1f} s, {share:.1%} of training time"]
+        cost = f"{self._seconds:,.1f} s, {share:.1%} of training time, and {self._prepared:,.1f} s to make ready"
+        return [*lines, f"evaluation: {count}, {cost}"]
 
     @property
     def _images(self) -> int:

@@ -15,6 +15,7 @@ import pickle
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
+from http.client import HTTPException
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -165,7 +166,7 @@ def _published_file(setting: Setting) -> Path:
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             torch.hub.download_url_to_file(URL, str(path), PUBLISHED, progress=False)
-        except (OSError, RuntimeError) as error:  # no network, no room; another hash
+        except (OSError, RuntimeError, HTTPException) as error:  # no network, no room; another hash; cut short
             raise UsageError(f"inception (fid): the weights cannot be downloaded ({error}); {_where()}") from error
     return path
 
