@@ -88,7 +88,7 @@ def report(name: str = "dcgan-small", quality: float = 1.0, seed: int = 0, **cha
     reference = part(
         Reference, name="mnist", path="../shared/data/mnist.zip", split="train", fingerprint="c0ffee5949357318",
         num_images=60_000, num_compared=60_000, num_held_out=10_000, held_out="its test split",
-        class_names=tuple("0123456789"), fit="crop",
+        class_names=tuple("0123456789"), fit="crop", original="",
     )  # fmt: skip
     extractor = part(
         ExtractorFacts, name="classifier", checksum="9f2c3a4b5d6e7f80", dim=256, preparation="none (28x28)",

@@ -13,7 +13,14 @@ from scipy import stats
 from gansmith import compare
 from gansmith.errors import UsageError
 from gansmith.evaluation.comparison_page import comparison_page
-from gansmith.evaluation.entries import Asked, Measurement, can_replace, measurement_of, recipe_differences
+from gansmith.evaluation.entries import (
+    Asked,
+    Measurement,
+    can_replace,
+    measured_scores,
+    measurement_of,
+    recipe_differences,
+)
 from gansmith.evaluation.exhibit import Exhibit
 from gansmith.report import DEFAULT_SCORES, Score
 from tests import reports
@@ -188,6 +195,12 @@ def test_same_generator_twice_is_noted():
     assert "a and b are one and the same" in notes
 
 
+def test_only_of_generators_it_is_said_that_there_was_one_training():
+    several = [of("a", 1.0, 1), of("theirs", 2.0, 2, kind="images")]
+    assert compare(several).notes[0].startswith("a: one training. ")
+    assert not any("theirs" in note for note in compare(several).notes)
+
+
 def test_recipe_differences_name_fields_by_path():
     several = [
         of("a", 1.0, recipe={"loss": "hinge", "generator": {"family": "mlp", "hidden": [8]}, "batch_size": 64}),
@@ -244,6 +257,12 @@ class TestMeasuringAlike:
         report = report.model_copy(update={"subject": report.subject.model_copy(update={"seed": None})})
         how = measurement_of(report)
         assert (how.num_reals, how.scores, how.seed) == (None, DEFAULT_SCORES, 3)
+
+    def test_scores_of_a_report_through_an_extractor_of_ones_own_are_those_of_its_call(self):
+        command = """in Python: gansmith.evaluate('it\'s "a"', 'mnist', extractor=..., scores=('kd', 'precision'))"""
+        assert measured_scores(reports.report(command=command)) == ("kd", "precision")
+        assert measured_scores(reports.report(command=command.replace(", 'precision'", ","))) == ("kd",)
+        assert measurement_of(reports.report(command=command)).weights is None
 
     def test_what_is_asked_for_comes_first_and_weights_stay_with_their_extractor(self):
         report = reports.report(command="gansmith evaluate x --weights w.pth", seed=1)

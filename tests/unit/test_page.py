@@ -80,6 +80,8 @@ def test_every_score_has_value_interval_protocol_and_what_real_images_get(page):
 @pytest.mark.parametrize(("changes", "said"), [
     ({}, "for 10,000 of the 10,000 real images that no generator trained on (its test split)"),
     ({"num_samples": 500}, "for 500 of the 10,000 real images that no generator trained on"),
+    ({"num_held_out": 359}, "for 359 of the 359 real images that no generator trained on (its test split): what a "
+                            "perfect generator gets. It is not measured where a score depends on the count"),
     ({"num_held_out": 0}, "There are no held-out real images to compare with."),
     ({"split": "test"}, "most scores have no other real images to show what a perfect generator gets"),
 ])  # fmt: skip
@@ -93,6 +95,13 @@ def test_page_says_where_samples_were_compared_with_a_part_of_the_real_images():
     text = text_of(report_page(reports.report(num_compared=5_000), Exhibit()))
     assert "against 5,000 of the 60,000 train images of mnist" in text
     assert "Images compared with 5,000 of 60,000" in text
+
+
+def test_page_says_what_shape_the_real_images_had():
+    text = text_of(report_page(reports.report(original="32x32, 3 channels"), Exhibit()))
+    assert "the 60,000 train images of mnist (brought from 32x32, 3 channels), through" in text
+    assert "Brought from 32x32, 3 channels" in text
+    assert "rought from" not in text_of(report_page(reports.report(), Exhibit()))
 
 
 def test_score_without_an_interval_says_none():

@@ -252,7 +252,8 @@ def _ps(differences: Sequence[Difference], extreme: Callable[[list[float]], floa
 
 def _notes(reports: Sequence[Report], entries: Sequence[Entry]) -> tuple[str, ...]:
     notes, names = [], names_of(reports)
-    alone = [entry.name for entry in entries if not entry.is_method]
+    trained = [entry for entry in entries if reports[entry.members[0]].subject.kind == "generator"]
+    alone = [entry.name for entry in trained if not entry.is_method]
     if alone:
         each, them = (" each", "them") if len(alone) > 1 else ("", "it")
         notes.append(

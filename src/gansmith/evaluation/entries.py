@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import ast
 import dataclasses
+import re
 import shlex
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
@@ -24,6 +26,9 @@ SAME: tuple[tuple[str, Callable[[Report], Any], str], ...] = (
     ("sample counts", lambda r: f"{r.subject.num_samples:,}", "evaluate both again with the same --samples"),
 )  # fmt: skip
 """What reports must share: name, value, what to do where it differs."""
+
+IN_PYTHON = re.compile(r", scores=(\([^()]*\))\)$")
+"""The scores at the end of the command of a report through the user's own extractor, which no option can name."""
 
 
 @dataclass(frozen=True)
@@ -137,8 +142,9 @@ class Asked:
 
 def measured_scores(report: Report) -> tuple[str, ...]:
     """Return the names of scores that were asked for, those of papers as what they mean: "fd" for "fid"."""
-    asked = _option(report, "--scores")
-    names = DEFAULT_SCORES if asked is None else tuple(name.strip() for name in asked.split(","))
+    asked, listed = _option(report, "--scores"), IN_PYTHON.search(report.command)
+    text = ",".join(ast.literal_eval(listed[1])) if listed else asked
+    names = DEFAULT_SCORES if text is None else tuple(name.strip() for name in text.split(","))
     return tuple(dict.fromkeys(INCEPTION_SCORES.get(name, name) for name in names))
 
 
@@ -149,7 +155,7 @@ def can_replace(new: Report, old: Report) -> bool:
 
 
 def _option(report: Report, option: str) -> str | None:
-    words = shlex.split(report.command)
+    words = [] if IN_PYTHON.search(report.command) else shlex.split(report.command)
     return words[words.index(option) + 1] if option in words[:-1] else None
 
 

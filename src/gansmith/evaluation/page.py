@@ -85,9 +85,11 @@ def _how_to_read(report: Report) -> str:
         )
     elif reference.num_held_out:
         count = min(report.subject.num_samples, reference.num_held_out)
+        fewer = " It is not measured where a score depends on the count: those are fewer than the samples."
         same = (
             f"“Real images get” is the same score for {count:,} of the {reference.num_held_out:,} real images that no "
             f"generator trained on ({reference.held_out}): what a perfect generator gets."
+            f"{fewer if count < report.subject.num_samples else ''}"
         )
     else:
         same = "There are no held-out real images to compare with."
@@ -188,7 +190,8 @@ def _protocol(report: Report) -> str:
         )),
         ("Reference", (
             ("Data", reference.path), ("Split", reference.split), ("Fingerprint", reference.fingerprint),
-            ("Images compared with", reals_text(reference)), ("Held out", held_out), ("Fit", reference.fit),
+            ("Images compared with", reals_text(reference)), ("Held out", held_out),
+            ("Brought from", reference.original or None), ("Fit", reference.fit),
             ("Classes", ", ".join(reference.class_names) or None),
         )),
         ("Features", (

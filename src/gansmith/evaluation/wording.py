@@ -51,9 +51,10 @@ def reals_text(reference: Reference) -> str:
 
 
 def against_text(reference: Reference) -> str:
-    """Return "the 60,000 train images of mnist", or "5,000 of the 60,000 ..." where it was a part of them."""
+    """Return "5,000 of the 60,000 train images of mnist (brought from 32x32, 3 channels)", without what is not so."""
     part = "" if reference.num_compared == reference.num_images else f"{reference.num_compared:,} of "
-    return f"{part}the {reference.num_images:,} {reference.split} images of {reference.name}"
+    before = f" (brought from {reference.original})" if reference.original else ""
+    return f"{part}the {reference.num_images:,} {reference.split} images of {reference.name}{before}"
 
 
 def duration(seconds: float) -> str:
