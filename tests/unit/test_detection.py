@@ -92,19 +92,3 @@ class TestDetect:
     def test_estimate_grows_with_the_steps(self, digits):
         few, many = (estimate_seconds(digits, num_steps=steps) for steps in (10, 10_000))
         assert 0 < few < many
-
-
-@pytest.mark.slow
-@pytest.mark.data
-class TestBar:
-    @pytest.fixture(scope="class")
-    def mnist(self, real_data) -> np.ndarray:
-        images = np.asarray(open_data(real_data / "mnist.zip", (28, 28), 1).images)
-        return images[np.random.default_rng(0).permutation(len(images))[:20_000]]
-
-    def test_two_halves_of_mnist_are_guessed(self, mnist):
-        low, high = detect(mnist[:10_000], mnist[10_000:]).interval
-        assert low <= 0.5 <= high
-
-    def test_noise_is_told(self, mnist):
-        assert detect(mnist[:10_000], noise(10_000, size=(1, 28, 28)), num_steps=200).accuracy > 0.99

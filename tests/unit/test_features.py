@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import time
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
-from gansmith.data import DataSet, open_data
+from gansmith.data import DataSet
 from gansmith.evaluation import features
 from gansmith.evaluation.extractors import choose_extractor
 from gansmith.evaluation.features import IMAGES_AT_ONCE, cached_features, chosen_rows, features_of
@@ -164,16 +163,3 @@ class TestCache:
         first, second = (cached_features(data, None, extractor) for _ in range(2))
         assert second.probabilities.shape == (50, 2)
         assert torch.equal(first.probabilities, second.probabilities)
-
-
-@pytest.mark.data
-@pytest.mark.slow
-def test_classifier_of_mnist_is_good_and_its_features_come_back_in_a_blink(real_data, private_cache, monkeypatch):
-    monkeypatch.setenv("GANSMITH_CACHE", str(private_cache))
-    train, test = (open_data(real_data / "mnist.zip", (28, 28), 1, split) for split in ("train", "test"))
-    extractor = choose_extractor(None, train, test, device=CPU)
-    assert extractor.classifier.accuracy >= 0.985
-    cached_features(train, None, extractor)
-    begun = time.perf_counter()
-    assert cached_features(train, None, extractor).values.shape == (60_000, 128)
-    assert time.perf_counter() - begun < 2

@@ -11,12 +11,10 @@ import torch
 from torch import Tensor
 from torch.nn.functional import one_hot
 
-from gansmith.data import open_data
 from gansmith.errors import DataError
 from gansmith.evaluation.frechet import frechet_distance
 from gansmith.evaluation.modes import intra_class_distance, stacked_modes
 from gansmith.evaluation.moments import moments_of
-from gansmith.training.classify import train_classifier
 
 SIDE = 4
 
@@ -126,19 +124,3 @@ class TestIntraClass:
         assert None in found.by_class
         assert not any(value is not None and math.isnan(value) for value in found.by_class)
         assert re.search(text, found.reason)
-
-
-@pytest.mark.slow
-@pytest.mark.data
-def test_bar_generator_of_exactly_k_stacked_modes_of_mnist_has_k(real_data) -> None:
-    train, test = (open_data(real_data / "mnist.zip", (28, 28), 1, split=split) for split in ("train", "test"))
-    classifier = train_classifier(train, test, num_steps=800)
-    places = [np.flatnonzero(test.labels == digit) for digit in range(10)]
-    for num_modes in (10, 500):
-        random = np.random.default_rng(num_modes)
-        digits = generator_of(num_modes, seed=num_modes)
-        chosen = np.zeros_like(digits)
-        for digit, rows in enumerate(places):
-            chosen[digits == digit] = random.choice(rows, int((digits == digit).sum()))
-        found = stacked_modes(torch.from_numpy(np.asarray(test.images)[chosen, 0]), classifier)
-        assert found.num_modes == num_modes
