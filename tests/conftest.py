@@ -28,7 +28,7 @@ def find_chromium() -> str | None:
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     # Long ones first, or at the end one worker waits for the other.
-    items.sort(key=lambda item: item.get_closest_marker("slow") is None)
+    items.sort(key=lambda item: (item.get_closest_marker("slow") is None, item.get_closest_marker("data") is None))
     no_data = pytest.mark.skip(reason="GANSMITH_DATA is not set: no real data sets to test on")
     no_browser = pytest.mark.skip(reason="there is no chromium (set CHROMIUM to its path) or no playwright")
     has_browser = find_chromium() and importlib.util.find_spec("playwright")
