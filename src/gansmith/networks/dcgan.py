@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from gansmith.layers.blocks import INITIAL_STD, apply_spectral_norm, from_map, initialise_normal, leaky_relu, to_map
 from gansmith.layers.dropout import Dropout
 from gansmith.layers.labels import JoinedLatents, Logit
-from gansmith.runtime import full_precision
+from gansmith.runtime import at_least_float32, full_precision
 from gansmith.settings import DCGANDiscriminator, DCGANEncoder, DCGANGenerator
 from gansmith.sizes import Size, required_stages
 
@@ -141,5 +141,5 @@ class DCGANEncoderNetwork(nn.Module):
         """
         features = from_map(self.features(images))
         with full_precision(images.device):
-            features = features.float()
+            features = at_least_float32(features)
             return self.mean(features), self.log_variance(features)
