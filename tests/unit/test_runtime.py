@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from gansmith.errors import UsageError
 from gansmith.runtime import (
+    at_least_float32,
     autocast,
     best_precision,
     choose_device,
@@ -122,6 +123,6 @@ def test_memory_in_use_grows_with_a_large_tensor():
 )
 def test_at_least_float32_raises_precision_and_never_lowers_it(before: torch.dtype, after: torch.dtype) -> None:
     values = torch.tensor([1.5, -2.0], dtype=before)
-    raised = runtime.at_least_float32(values)
+    raised = at_least_float32(values)
     assert raised.dtype == after
     assert raised.tolist() == [1.5, -2.0]
