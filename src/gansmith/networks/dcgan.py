@@ -12,7 +12,7 @@ from gansmith.layers.blocks import INITIAL_STD, apply_spectral_norm, from_map, i
 from gansmith.layers.dropout import Dropout
 from gansmith.layers.labels import JoinedLatents, Logit
 from gansmith.layers.resample import MOST_THIN_CHANNELS, ThinConv2d, ThinConvTranspose2d
-from gansmith.runtime import full_precision
+from gansmith.runtime import at_least_float32, full_precision
 from gansmith.settings import DCGANDiscriminator, DCGANEncoder, DCGANGenerator
 from gansmith.sizes import Size, required_stages
 
@@ -151,5 +151,5 @@ class DCGANEncoderNetwork(nn.Module):
         """
         features = from_map(self.features(images))
         with full_precision(images.device):
-            features = features.float()
+            features = at_least_float32(features)
             return self.mean(features), self.log_variance(features)
