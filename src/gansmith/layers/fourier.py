@@ -36,10 +36,10 @@ class FourierConv2d(nn.Module):
         reach = kernel // 2
         waves, self.num_real = _waves(size[0] + reach, size[1] + reach)
         on_map = waves[:, : size[0], : size[1]].flatten(1)
-        # Tap t of a transposed convolution carries a value t - reach further.
-        on_kernel = waves.roll((reach, reach), (1, 2))[:, :kernel, :kernel].flatten(1)
+        moves = torch.arange(kernel) - reach  # how far each tap of a transposed convolution carries a value
+        on_kernel = waves[:, moves[:, None] % waves.shape[1], moves % waves.shape[2]].flatten(1)
         kernels = torch.tensordot(on_kernel.to(weight), weight.flatten(2), dims=([1], [2]))
-        real, imaginary = kernels[self.num_real :].unflatten(0, (-1, 2)).unbind(1)
+        real, imaginary = kernels[self.num_real :: 2], kernels[self.num_real + 1 :: 2]
         product = torch.cat([torch.cat([real, imaginary], 2), torch.cat([-imaginary, real], 2)], 1)
         shares = torch.full((len(waves), 1), 2.0 / len(waves), dtype=waves.dtype)
         shares[: self.num_real] /= 2
@@ -54,11 +54,12 @@ class FourierConv2d(nn.Module):
         count, before, height, width = maps.shape
         values = maps.permute(2, 3, 0, 1).reshape(height * width, -1)
         found = torch.matmul(self.analysis, values).view(-1, count, before)
-        pairs = found[self.num_real :].unflatten(0, (-1, 2)).transpose(1, 2).flatten(2)
-        single = torch.bmm(found[: self.num_real], self.real_kernels)
-        double = torch.bmm(pairs, self.pair_kernels).unflatten(2, (2, -1)).transpose(1, 2).flatten(0, 1)
-        values = torch.matmul(self.synthesis, torch.cat([single, double]).flatten(1))
-        result = values.view(height, width, count, -1).permute(2, 0, 1, 3).contiguous()
+        pairs = found[self.num_real :].view(-1, 2, count, before).transpose(1, 2).reshape(-1, count, 2 * before)
+        alone = torch.bmm(found[: self.num_real], self.real_kernels)
+        after = alone.shape[2]
+        made = torch.bmm(pairs, self.pair_kernels).view(-1, count, 2, after).transpose(1, 2).reshape(-1, count, after)
+        values = torch.matmul(self.synthesis, torch.cat([alone, made]).flatten(1))
+        result = values.view(height, width, count, after).permute(2, 0, 1, 3).contiguous()
         return (result if self.bias is None else result.add_(self.bias)).permute(0, 3, 1, 2)
 
 
@@ -75,4 +76,4 @@ def _waves(height: int, width: int) -> tuple[Tensor, int]:
     turns = torch.outer(up, up).double() / height + torch.outer(right, right).double() / width
     angles = 2 * math.pi * turns
     pairs = torch.stack([angles[first].cos(), -angles[first].sin()], 1).flatten(0, 1)
-    return torch.cat([angles[alone].cos(), pairs]).unflatten(1, (height, width)), len(alone)
+    return torch.cat([angles[alone].cos(), pairs]).view(-1, height, width), len(alone)

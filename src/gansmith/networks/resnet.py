@@ -119,9 +119,7 @@ class ResNetGeneratorNetwork(nn.Module):
         """Return a copy for eval mode with batch norm folded where a convolution alone feeds it; this network stays as
         it is. What depends on the class stays: scale and shift after the folded norm.
         """
-        return folded(
-            self, [(f"blocks.{i}.first", f"blocks.{i}.second_norm.norm") for i in range(len(self.blocks))]
-        )
+        return folded(self, [(f"blocks.{i}.first", f"blocks.{i}.second_norm.norm") for i in range(len(self.blocks))])
 
 
 class ResNetDiscriminatorNetwork(nn.Module):
