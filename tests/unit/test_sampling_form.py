@@ -63,7 +63,7 @@ def test_fold_and_all_else_of_a_sampling_form_is_exact(name: str, size: tuple[in
     network = build(*GENERATOR_SETTINGS[name], size, 3 if size[0] == 20 else 1, num_classes)
     form, arguments = network.for_sampling(), inputs(network, num_classes)
     expected = network(*arguments)
-    assert expected.std() > 0.05
+    assert expected.std() > 0.02
     assert float((form(*arguments) - expected).abs().max()) < 1e-10
 
 
@@ -74,7 +74,7 @@ def test_fold_of_other_statistics_is_another_function(name: str) -> None:
     for layer in (layer for layer in network.modules() if isinstance(layer, BATCH_NORMS)):
         for statistic in (layer.running_mean, layer.running_var):
             form = network.for_sampling()
-            statistic[0] += 1e-3
+            statistic += 1e-3
             assert float((form(*arguments) - network(*arguments)).abs().max()) > 1e-7
             torch.testing.assert_close(network.for_sampling()(*arguments), network(*arguments), atol=1e-10, rtol=0)
 
