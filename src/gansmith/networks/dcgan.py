@@ -10,6 +10,8 @@ from torch import Tensor, nn
 
 from gansmith.layers.blocks import INITIAL_STD, apply_spectral_norm, from_map, initialise_normal, leaky_relu, to_map
 from gansmith.layers.dropout import Dropout
+from gansmith.layers.fold import folded, pairs_in
+from gansmith.layers.fourier import FourierConvTranspose2d
 from gansmith.layers.labels import JoinedLatents, Logit
 from gansmith.layers.resample import MOST_THIN_CHANNELS, ThinConv2d, ThinConvTranspose2d
 from gansmith.runtime import at_least_float32, full_precision
@@ -64,7 +66,7 @@ class DCGANGeneratorNetwork(nn.Module):
         for index, after in enumerate(hidden):
             if settings.stem and index == 0:
                 kernel = settings.kernel | 1  # odd, or the map would not keep its size
-                layers.append(nn.ConvTranspose2d(before, after, kernel, 1, kernel // 2, bias=False))
+                layers.append(FourierConvTranspose2d(before, after, kernel, self.base_shape[1:]))
             else:
                 layers.append(_doubling(before, after, settings.kernel))
             layers += [nn.BatchNorm2d(after), leaky_relu()]
@@ -80,6 +82,14 @@ class DCGANGeneratorNetwork(nn.Module):
         """Return (N, C, H, W) in [-1, 1] for latents (N, latent_dim) and labels (N,) where there are classes."""
         images: Tensor = self.layers(to_map(self.project(self.join(latents, labels)), self.base_shape))
         return images
+
+    def for_sampling(self) -> DCGANGeneratorNetwork:
+        """Return a copy for eval mode that computes the same with fewer operations; this network stays as it is."""
+        form = folded(self, [("project", "layers.0"), *pairs_in("layers", self.layers)])
+        for layer in form.layers:
+            if isinstance(layer, FourierConvTranspose2d):
+                layer.fix()
+        return form
 
 
 def _halvings(
