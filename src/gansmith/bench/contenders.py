@@ -65,7 +65,7 @@ def noise(recipe: Recipe, count: int = NOISE_IMAGES) -> DataSet:
 
 def data_set(name: str, images: Pixels) -> DataSet:
     """Return images (N, C, H, W) as a data set without classes."""
-    return DataSet(name, images, None, (), hashlib.sha256(images).hexdigest()[:16], (), 0)
+    return DataSet(name, images, labels=None, class_names=(), fingerprint=name, skipped=(), num_refitted=0)
 
 
 def images_for(recipe: Recipe, source: str | None) -> DataSet:

@@ -7,7 +7,6 @@ from dataclasses import asdict, dataclass, field
 from statistics import median
 from typing import Any
 
-import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from gansmith import runtime
@@ -136,7 +135,9 @@ def measure_sampling(row: Row, seconds: float, roof: Roof, count: int = SAMPLES)
     """Return the numbers of a row that samples: `gansmith.sampling.sample` against `plain_sample`.
 
     Args:
-        row, seconds, roof: as `measure`.
+        row: its recipe makes the generator.
+        seconds: of a stretch.
+        roof: in the recipe's precision.
         count: samples of one call.
     """
     recipe, module = row.recipe, plain_module()
@@ -175,7 +176,7 @@ def _facts(row: Row) -> dict[str, Any]:
             "size": recipe.size, "channels": recipe.channels, "precision": recipe.precision}  # fmt: skip
 
 
-def _rates(ratio: Ratio, flop_per_image: float, roof: float) -> dict[str, float]:
+def _rates(ratio: Ratio, flop_per_image: float, roof: float) -> dict[str, Any]:
     flops = ratio.first * flop_per_image
     return {"ours": ratio.first, "plain": ratio.second, "ratio": ratio.ratio, "ratio_low": ratio.low,
             "ratio_high": ratio.high, "gflops": flops / 1e9, "roof_gflops": roof / 1e9,
@@ -187,8 +188,3 @@ def _second_step_seconds(ours: OurTraining) -> float:
     begun = time.perf_counter()
     ours.step()
     return time.perf_counter() - begun
-
-
-def precision_here() -> Any:
-    """Return the precision that training chooses on this machine's processor."""
-    return runtime.best_precision(torch.device("cpu"))

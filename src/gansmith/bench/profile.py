@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import re
-from collections.abc import Callable
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from torch.profiler import ProfilerActivity, profile
@@ -14,8 +17,8 @@ GROUPS = (
     ("activation", r"relu|tanh|softplus|sigmoid|threshold"),
     ("dropout and noise", r"dropout|random|bernoulli|normal_|randn"),
     ("optimiser", r"adam|_foreach|optimizer|lerp|addcdiv|addcmul"),
-    ("spectral norm", r"::mv$|::addmv|::dot$|vector_norm|outer"),
-    ("dense", r"::(add|b)?(b)?mm|linear|matmul"),
+    ("spectral norm", r"::mv$|::addmv|::dot$|vector_norm|::outer|mvbackward|dotbackward"),
+    ("dense", r"::(add|b|badd)?mm|mmbackward|::linear|::matmul"),
     ("pooling and resizing", r"pool|upsample|::pad|constant_pad"),
     ("copies and casts", r"copy|contiguous|clone|::cat|::to$|stack|index|fill_|zero"),
 )
@@ -49,6 +52,20 @@ def shares_of_time(read: Callable[[], Any], train: Callable[[Any], object], step
 
 
 def _times_of(work: Callable[[], object]) -> dict[str, float]:
-    with profile(activities=[ProfilerActivity.CPU]) as profiler:
+    with _without_stderr(), profile(activities=[ProfilerActivity.CPU]) as profiler:
         work()
     return {event.key: event.self_cpu_time_total for event in profiler.key_averages()}
+
+
+@contextmanager
+def _without_stderr() -> Iterator[None]:
+    """The profiler writes lines of its own to the file descriptor, which no setting turns off."""
+    sys.stderr.flush()
+    kept = os.dup(2)
+    with open(os.devnull, "wb") as nowhere:
+        os.dup2(nowhere.fileno(), 2)
+    try:
+        yield
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)

@@ -25,7 +25,7 @@ class BenchCommand(Command):
     """
 
     rows: Annotated[tuple[str, ...], tyro.conf.Positional, tyro.conf.arg(metavar="RECIPE", help_behavior_hint="")] = ()
-    """What to measure: recipes, resnet-b32 (resnet with n_dis 1 and batch 32) and sampling; by default, all but resnet."""
+    """What to measure: recipes, resnet-b32 (resnet with n_dis 1 and batch 32), sampling; by default, all but resnet."""
     data: Annotated[str | None, tyro.conf.arg(metavar="DATA", help_behavior_hint="")] = None
     """Images to train on, as for train; by default 10,000 images of noise."""
     seconds: Annotated[str, tyro.conf.arg(metavar="S")] = DEFAULT_SECONDS
@@ -42,13 +42,13 @@ class BenchCommand(Command):
         from gansmith import runtime
         from gansmith.bench.contenders import CPU, plain_hashes
         from gansmith.bench.measure import measure
-        from gansmith.bench.roof import Roof
+        from gansmith.bench.roof import TRIAL_SECONDS, Roof
         from gansmith.bench.table import HEAD, lines_of
         from gansmith.training.log import Display
 
         hashes, precision, display = plain_hashes(), runtime.best_precision(CPU), Display(quiet=self.json)
         facts = runtime.machine_facts(CPU)
-        roofs = {name: Roof(name) for name in dict.fromkeys(("float32", precision))}
+        roofs = {name: Roof(name, min(TRIAL_SECONDS, seconds)) for name in dict.fromkeys(("float32", precision))}
         display.say(f"{facts['cpu']}, {facts['threads']} threads, torch {facts['torch']}")
         display.say("roof: " + ", ".join(f"{name} {roof.found / 1e9:,.0f} GFLOP/s" for name, roof in roofs.items()))
         display.say("sha256: " + ", ".join(f"{name} {digest}" for name, digest in hashes.items()))
