@@ -11,7 +11,7 @@ from torch import Tensor
 from gansmith.runtime import DTYPES
 from gansmith.settings import Precision
 
-SHAPES = ((32, 128, 16), (64, 256, 16), (32, 256, 32), (128, 64, 32))
+SHAPES = ((32, 128, 16), (32, 256, 16), (64, 256, 16), (64, 128, 32), (64, 64, 32))
 """(batch, channels in and out, side) of the maps of 3x3 convolutions that are tried."""
 TRIAL_SECONDS = 0.25
 
