@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from gansmith.errors import UsageError
 from gansmith.facts import MachineFacts
@@ -64,6 +65,11 @@ def autocast(device: torch.device, precision: Precision) -> torch.autocast:
 def full_precision(device: torch.device) -> AbstractContextManager[object]:
     """Return the context in which everything is computed in float32, whatever `autocast` is around it."""
     return nullcontext() if device.type == "meta" else torch.autocast(device.type, enabled=False)
+
+
+def at_least_float32(values: Tensor) -> Tensor:
+    """Return the values in float32, or as they are where they are float64."""
+    return values if values.dtype == torch.float64 else values.float()
 
 
 def seed_of(*parts: int | str) -> int:

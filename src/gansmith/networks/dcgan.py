@@ -11,7 +11,8 @@ from torch import Tensor, nn
 from gansmith.layers.blocks import INITIAL_STD, apply_spectral_norm, from_map, initialise_normal, leaky_relu, to_map
 from gansmith.layers.dropout import Dropout
 from gansmith.layers.labels import JoinedLatents, Logit
-from gansmith.runtime import full_precision
+from gansmith.layers.resample import MOST_THIN_CHANNELS, ThinConv2d, ThinConvTranspose2d
+from gansmith.runtime import at_least_float32, full_precision
 from gansmith.settings import DCGANDiscriminator, DCGANEncoder, DCGANGenerator
 from gansmith.sizes import Size, required_stages
 
@@ -26,8 +27,17 @@ def _widths(width: int, count: int) -> list[int]:
 
 def _doubling(before: int, after: int, kernel: int, bias: bool = False) -> nn.ConvTranspose2d:
     """A transposed convolution that exactly doubles height and width."""
+    if after <= MOST_THIN_CHANNELS and not bias:
+        return ThinConvTranspose2d(before, after, kernel)
     padding = (kernel - 1) // 2
     return nn.ConvTranspose2d(before, after, kernel, 2, padding, output_padding=kernel % 2, bias=bias)
+
+
+def _halving(before: int, after: int, kernel: int, bias: bool) -> nn.Conv2d:
+    """A convolution that exactly halves height and width."""
+    if before <= MOST_THIN_CHANNELS:
+        return ThinConv2d(before, after, kernel, bias)
+    return nn.Conv2d(before, after, kernel, 2, (kernel - 1) // 2, bias=bias)
 
 
 class DCGANGeneratorNetwork(nn.Module):
@@ -80,10 +90,10 @@ def _halvings(
     before = channels
     for index, after in enumerate(_widths(width, required_stages(size).num_doublings)):
         batch_norm = has_batch_norm and index > 0
-        layers.append(nn.Conv2d(before, after, kernel, 2, (kernel - 1) // 2, bias=not batch_norm))
+        layers.append(_halving(before, after, kernel, bias=not batch_norm))
         layers += [nn.BatchNorm2d(after)] if batch_norm else []
-        layers.append(leaky_relu())
         layers += [Dropout(dropout)] if dropout else []
+        layers.append(leaky_relu())  # with dropout before it, the same: values are scaled by 0 or more
         before = after
     return nn.Sequential(*layers)
 
@@ -141,5 +151,5 @@ class DCGANEncoderNetwork(nn.Module):
         """
         features = from_map(self.features(images))
         with full_precision(images.device):
-            features = features.float()
+            features = at_least_float32(features)
             return self.mean(features), self.log_variance(features)

@@ -15,6 +15,7 @@ from torch.nn.functional import avg_pool2d, interpolate, relu
 from gansmith.layers.blocks import apply_spectral_norm, initialise_glorot, to_map
 from gansmith.layers.labels import ConditionalBatchNorm2d, Logit
 from gansmith.layers.resample import UpsampledConv2d
+from gansmith.runtime import at_least_float32
 from gansmith.settings import ResNetDiscriminator, ResNetGenerator
 from gansmith.sizes import Size, required_stages
 
@@ -140,5 +141,5 @@ class ResNetDiscriminatorNetwork(nn.Module):
 
     def forward(self, images: Tensor, labels: Tensor | None = None) -> Tensor:
         """Return (N,) float32 logits for images (N, C, H, W) in [-1, 1] and labels (N,) where there are classes."""
-        logits: Tensor = self.logit(self.features(images).float().sum((2, 3)), labels)
+        logits: Tensor = self.logit(at_least_float32(self.features(images)).sum((2, 3)), labels)
         return logits
