@@ -1,0 +1,205 @@
+"""Our speed beside Keras 3 on TensorFlow: the same DCGAN on the same images. Prints a table, exits 1 below the bar.
+
+    python benchmarks/keras_dcgan.py [--data mnist.zip] [--out docs/results/keras_dcgan.json] [--again] [--quick]
+
+Without `--data`: `mnist.zip` in the folder that GANSMITH_DATA names, else in ../shared/data if it is there; `digits` are
+the embedded ones. Keras gets an environment of its own, `.venv-keras` beside this repository's files: made when missing,
+by pip, half a minute and 1.6 GB. Its side (`keras_side.py`) is the DCGAN of the TensorFlow tutorial with the recipe's
+numbers; of plain, XLA and mixed bfloat16, the fastest on this machine is compared with. Ours (`gansmith_side.py`) is
+dcgan-28 as `gansmith train` trains it. Both processes live at once and work in turn; the ratio is the median over pairs.
+
+A row that is in the file is not measured again, unless `--again`. `--quick` tries this program for seconds: plain Keras
+only, nothing judged, nothing written unless `--out` says where.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+import tempfile
+from dataclasses import asdict
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+from stretches import Side, Timing, alternate, idle_share, ratio_of
+
+HERE, ROOT = Path(__file__).parent, Path(__file__).parents[1]
+ENVIRONMENT = ROOT / ".venv-keras"
+REQUIREMENTS = ("tensorflow-cpu==2.21.0", "keras==3.15.1")
+RESULT = ROOT / "docs" / "results" / "keras_dcgan.json"
+RECIPE, AT_LEAST, MOST_IDLE, MOST_OTHERS = "dcgan-28", 1.6, 0.05, 0.1
+VARIANTS: dict[str, tuple[str, ...]] = {"plain": (), "xla": ("xla",), "bfloat16": ("bfloat16",)}
+NUM_PAIRS, SECONDS, WARM_UP = 9, 10.0, 10.0
+QUICK_PAIRS, QUICK_SECONDS, QUICK_WARM_UP = 2, 2.0, 1.0
+
+
+def main() -> None:
+    """Measure what is not yet measured, print, write, judge."""
+    parser = argparse.ArgumentParser(description="Our speed beside Keras 3 on TensorFlow.")
+    parser.add_argument("--data", default=default_data(), help="mnist.zip, or what else gansmith can read")
+    parser.add_argument("--out", type=Path, help=f"{RESULT.relative_to(ROOT)} by default; with --quick, nothing")
+    parser.add_argument("--again", action="store_true", help="measure a row again that is there")
+    parser.add_argument("--quick", action="store_true")
+    arguments = parser.parse_args()
+    if arguments.data is None or (arguments.data != "digits" and not Path(arguments.data).exists()):
+        sys.exit(f"no data at {arguments.data}: give --data mnist.zip or --data digits, or set GANSMITH_DATA")
+    out = arguments.out or (None if arguments.quick else RESULT)
+    row = None if out is None or arguments.again else finished_row(out, arguments.quick)
+    if row is None:
+        python = make_environment(ENVIRONMENT, REQUIREMENTS)
+        with tempfile.TemporaryDirectory() as folder:
+            row = measure(python, arguments.data, Path(folder), arguments.quick)
+        if out is not None:
+            out.parent.mkdir(parents=True, exist_ok=True)
+            out.write_text(json.dumps(row, indent=1) + "\n")
+    else:
+        print(f"measured already ({out}); --again measures anew")
+    print(table(row))
+    if problems := failures(row):
+        sys.exit("\n".join(problems))
+
+
+def default_data() -> str | None:
+    """Return where mnist.zip is expected."""
+    for folder in (os.environ.get("GANSMITH_DATA"), ROOT.parent / "shared" / "data"):
+        if folder and (Path(folder) / "mnist.zip").exists():
+            return str(Path(folder) / "mnist.zip")
+    return None
+
+
+def finished_row(path: Path, quick: bool) -> dict[str, Any] | None:
+    """Return the row of an earlier run of this kind and these requirements, or None."""
+    if not path.exists():
+        return None
+    row: dict[str, Any] = json.loads(path.read_text())
+    return row if row["requirements"] == list(REQUIREMENTS) and row["is_judged"] is not quick else None
+
+
+def make_environment(folder: Path, requirements: tuple[str, ...]) -> Path:
+    """Return the interpreter of an environment that has the requirements; it is made, or made anew, where it has not."""
+    python, stamp = folder / "bin" / "python", folder / "requirements.txt"
+    wanted = "\n".join(requirements) + "\n"
+    if stamp.exists() and stamp.read_text() == wanted:
+        return python
+    print(f"installing {' and '.join(requirements)} into {folder} (1.6 GB)", flush=True)
+    pip = [str(python), "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
+    for command in ([sys.executable, "-m", "venv", "--clear", str(folder)], [*pip, *requirements]):
+        result = subprocess.run(command, capture_output=True, text=True, check=False)
+        if result.returncode:
+            sys.exit(f"{' '.join(command)}: exit code {result.returncode}; it said last:\n{result.stderr[-2000:]}")
+    stamp.write_text(wanted)
+    return python
+
+
+def measure(python: Path, data: str, folder: Path, quick: bool) -> dict[str, Any]:
+    """Return the row."""
+    recipe_id = prepare(data, folder)
+    warm_up = QUICK_WARM_UP if quick else WARM_UP
+    arguments = [str(folder / "recipe.json"), str(folder / "images.npy"), str(warm_up)]
+
+    def theirs(variant: str) -> Side:
+        command = [str(python), str(HERE / "keras_side.py"), *arguments, *VARIANTS[variant]]
+        return Side(f"Keras ({variant})", command, folder / f"{variant}.log")
+
+    ours = Side("gansmith", [sys.executable, str(HERE / "gansmith_side.py"), arguments[0], data, str(warm_up)],
+                folder / "ours.log")  # fmt: skip
+    rates = {} if quick else {variant: rate_of(theirs(variant)) for variant in VARIANTS}
+    fastest = max(rates, key=lambda name: rates[name], default="plain")
+    with ours, theirs(fastest) as other:
+        for side in (ours, other):
+            side.wait_until_ready()
+        num_pairs, seconds = (QUICK_PAIRS, QUICK_SECONDS) if quick else (NUM_PAIRS, SECONDS)
+        timing = alternate(ours, other, num_pairs, seconds)
+        facts = {"ours": ours.facts, "theirs": other.facts}
+    return row_of(timing, facts, recipe_id, rates, is_judged=not quick)
+
+
+def prepare(data: str, folder: Path) -> str:
+    """Write the recipe in this machine's best precision, and the images it asks for; return the recipe's id."""
+    import numpy as np
+    import torch
+
+    from gansmith import runtime
+    from gansmith.data import open_data
+    from gansmith.recipes import recipe_function
+
+    recipe = recipe_function(RECIPE)(precision=runtime.best_precision(torch.device("cpu")))
+    images = open_data(data, recipe.size, recipe.channels)
+    (folder / "recipe.json").write_text(recipe.model_dump_json())
+    np.save(folder / "images.npy", images.batch(np.arange(len(images))).images.permute(0, 2, 3, 1).numpy())
+    return recipe.id
+
+
+def rate_of(side: Side) -> float:
+    """Return the images per second of a side that works alone."""
+    with side:
+        side.wait_until_ready()
+        return side.run(SECONDS).rate
+
+
+def row_of(
+    timing: Timing, facts: dict[str, Any], recipe_id: str, variants: dict[str, float], is_judged: bool
+) -> dict[str, Any]:
+    """Return what was measured and how, as JSON values."""
+    ratio = ratio_of(timing.pairs)
+    return {
+        "recipe": RECIPE,
+        "recipe_id": recipe_id,
+        "against": "Keras 3 on TensorFlow",
+        "requirements": list(REQUIREMENTS),
+        "ratio": ratio.value,
+        "ratio_low": ratio.low,
+        "ratio_high": ratio.high,
+        "at_least": AT_LEAST,
+        "is_judged": is_judged,
+        "images_per_second": {
+            "ours": median(ours.rate for ours, _ in timing.pairs),
+            "theirs": median(theirs.rate for _, theirs in timing.pairs),
+        },
+        "variants": variants,
+        "idle_share": max(idle_share(stretches) for stretches in zip(*timing.pairs, strict=True)),
+        "others_share": timing.others_share,
+        "facts": facts,
+        "pairs": [[asdict(stretch) for stretch in pair] for pair in timing.pairs],
+    }
+
+
+def table(row: dict[str, Any]) -> str:
+    """Return the row for a person."""
+    rates, pairs = row["images_per_second"], row["pairs"]
+    theirs, ours = row["facts"]["theirs"], row["facts"]["ours"]
+    variants = ", ".join(f"{name} {rate:.0f}" for name, rate in row["variants"].items())
+    others = "unknown" if row["others_share"] is None else f"{row['others_share']:.3f} of a core"
+    verdict = "not judged" if not row["is_judged"] else "ok" if row["ratio"] >= row["at_least"] else "NOT MET"
+    return "\n".join([
+        f"{'':34}{'img/s':>8}{'first step':>12}",
+        f"{'gansmith ' + row['recipe'] + ', ' + ours['precision']:34}{rates['ours']:8.0f}{ours['first_step_seconds']:10.1f} s",
+        f"{'Keras ' + theirs['keras'] + ', ' + theirs['precision'] + (', XLA' if theirs['xla'] else ''):34}"
+        f"{rates['theirs']:8.0f}{theirs['first_step_seconds']:10.1f} s",
+        f"ratio {row['ratio']:.2f} ({row['ratio_low']:.2f} to {row['ratio_high']:.2f} over {len(pairs)} pairs of "
+        f"{pairs[0][0]['seconds']:.0f} s), at least {row['at_least']:g}: {verdict}",
+        f"Keras alone, img/s: {variants or 'only plain was tried'}",
+        f"processor time while asleep at most {row['idle_share']:.3f} of a core; of other programs {others}",
+    ])  # fmt: skip
+
+
+def failures(row: dict[str, Any]) -> list[str]:
+    """Return a line for each bar that is not reached and each reason not to believe the ratio."""
+    if not row["is_judged"]:
+        return []
+    problems = []
+    if not row["ratio"] >= row["at_least"]:
+        problems.append(f"below the bar: {row['ratio']:.2f} times Keras, must be at least {row['at_least']:g}")
+    if not row["idle_share"] <= MOST_IDLE:
+        problems.append(f"not to be believed: a side took {row['idle_share']:.2f} of a core while it should sleep")
+    if row["others_share"] is not None and not row["others_share"] <= MOST_OTHERS:
+        problems.append(f"not to be believed: other programs took {row['others_share']:.2f} of a core; run it alone")
+    return problems
+
+
+if __name__ == "__main__":
+    main()
