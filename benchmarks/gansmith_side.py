@@ -1,6 +1,6 @@
 """Our side of `keras_dcgan.py`: the recipe's objective on batches of data, as `gansmith train` steps.
 
-    python benchmarks/gansmith_side.py RECIPE.json DATA WARM_UP_SECONDS
+python benchmarks/gansmith_side.py RECIPE.json DATA WARM_UP_SECONDS
 """
 
 from __future__ import annotations

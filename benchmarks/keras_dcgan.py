@@ -2,11 +2,12 @@
 
     python benchmarks/keras_dcgan.py [--data mnist.zip] [--out docs/results/keras_dcgan.json] [--again] [--quick]
 
-Without `--data`: `mnist.zip` in the folder that GANSMITH_DATA names, else in ../shared/data if it is there; `digits` are
-the embedded ones. Keras gets an environment of its own, `.venv-keras` beside this repository's files: made when missing,
-by pip, half a minute and 1.6 GB. Its side (`keras_side.py`) is the DCGAN of the TensorFlow tutorial with the recipe's
-numbers; of plain, XLA and mixed bfloat16, the fastest on this machine is compared with. Ours (`gansmith_side.py`) is
-dcgan-28 as `gansmith train` trains it. Both processes live at once and work in turn; the ratio is the median over pairs.
+Without `--data`: `mnist.zip` in the folder that GANSMITH_DATA names, else in ../shared/data if it is there; `digits`
+are the embedded ones. Keras gets an environment of its own, `.venv-keras` beside this repository's files: made when
+missing, by pip, in half a minute, 1.6 GB. Its side (`keras_side.py`) is the DCGAN of the TensorFlow tutorial with the
+recipe's numbers; of plain, XLA and mixed bfloat16, the fastest on this machine is compared with. Ours
+(`gansmith_side.py`) is dcgan-28 as `gansmith train` trains it. Both processes live at once and work in turn; the ratio
+is the median over pairs.
 
 A row that is in the file is not measured again, unless `--again`. `--quick` tries this program for seconds: plain Keras
 only, nothing judged, nothing written unless `--out` says where.
@@ -16,7 +17,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import subprocess
 import sys
 import tempfile
@@ -25,13 +25,15 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
+from busy import MOST_OTHERS
+from data import default_data
 from stretches import Side, Timing, alternate, idle_share, ratio_of
 
 HERE, ROOT = Path(__file__).parent, Path(__file__).parents[1]
 ENVIRONMENT = ROOT / ".venv-keras"
 REQUIREMENTS = ("tensorflow-cpu==2.21.0", "keras==3.15.1")
 RESULT = ROOT / "docs" / "results" / "keras_dcgan.json"
-RECIPE, AT_LEAST, MOST_IDLE, MOST_OTHERS = "dcgan-28", 1.6, 0.05, 0.1
+RECIPE, AT_LEAST, MOST_IDLE = "dcgan-28", 1.6, 0.05
 VARIANTS: dict[str, tuple[str, ...]] = {"plain": (), "xla": ("xla",), "bfloat16": ("bfloat16",)}
 NUM_PAIRS, SECONDS, WARM_UP = 9, 10.0, 10.0
 QUICK_PAIRS, QUICK_SECONDS, QUICK_WARM_UP = 2, 2.0, 1.0
@@ -40,19 +42,19 @@ QUICK_PAIRS, QUICK_SECONDS, QUICK_WARM_UP = 2, 2.0, 1.0
 def main() -> None:
     """Measure what is not yet measured, print, write, judge."""
     parser = argparse.ArgumentParser(description="Our speed beside Keras 3 on TensorFlow.")
-    parser.add_argument("--data", default=default_data(), help="mnist.zip, or what else gansmith can read")
+    parser.add_argument("--data", default=default_data(), type=Path, help="mnist.zip, or what else gansmith can read")
     parser.add_argument("--out", type=Path, help=f"{RESULT.relative_to(ROOT)} by default; with --quick, nothing")
     parser.add_argument("--again", action="store_true", help="measure a row again that is there")
     parser.add_argument("--quick", action="store_true")
     arguments = parser.parse_args()
-    if arguments.data is None or (arguments.data != "digits" and not Path(arguments.data).exists()):
+    if arguments.data is None or (str(arguments.data) != "digits" and not arguments.data.exists()):
         sys.exit(f"no data at {arguments.data}: give --data mnist.zip or --data digits, or set GANSMITH_DATA")
     out = arguments.out or (None if arguments.quick else RESULT)
     row = None if out is None or arguments.again else finished_row(out, arguments.quick)
     if row is None:
         python = make_environment(ENVIRONMENT, REQUIREMENTS)
         with tempfile.TemporaryDirectory() as folder:
-            row = measure(python, arguments.data, Path(folder), arguments.quick)
+            row = measure(python, str(arguments.data), Path(folder), arguments.quick)
         if out is not None:
             out.parent.mkdir(parents=True, exist_ok=True)
             out.write_text(json.dumps(row, indent=1) + "\n")
@@ -61,14 +63,6 @@ def main() -> None:
     print(table(row))
     if problems := failures(row):
         sys.exit("\n".join(problems))
-
-
-def default_data() -> str | None:
-    """Return where mnist.zip is expected."""
-    for folder in (os.environ.get("GANSMITH_DATA"), ROOT.parent / "shared" / "data"):
-        if folder and (Path(folder) / "mnist.zip").exists():
-            return str(Path(folder) / "mnist.zip")
-    return None
 
 
 def finished_row(path: Path, quick: bool) -> dict[str, Any] | None:
@@ -80,7 +74,7 @@ def finished_row(path: Path, quick: bool) -> dict[str, Any] | None:
 
 
 def make_environment(folder: Path, requirements: tuple[str, ...]) -> Path:
-    """Return the interpreter of an environment that has the requirements; it is made, or made anew, where it has not."""
+    """Return the interpreter of the environment in the folder, which is made anew unless it has the requirements."""
     python, stamp = folder / "bin" / "python", folder / "requirements.txt"
     wanted = "\n".join(requirements) + "\n"
     if stamp.exists() and stamp.read_text() == wanted:
@@ -105,14 +99,11 @@ def measure(python: Path, data: str, folder: Path, quick: bool) -> dict[str, Any
         command = [str(python), str(HERE / "keras_side.py"), *arguments, *VARIANTS[variant]]
         return Side(f"Keras ({variant})", command, folder / f"{variant}.log")
 
-    ours = Side("gansmith", [sys.executable, str(HERE / "gansmith_side.py"), arguments[0], data, str(warm_up)],
-                folder / "ours.log")  # fmt: skip
     rates = {} if quick else {variant: rate_of(theirs(variant)) for variant in VARIANTS}
     fastest = max(rates, key=lambda name: rates[name], default="plain")
-    with ours, theirs(fastest) as other:
-        for side in (ours, other):
-            side.wait_until_ready()
-        num_pairs, seconds = (QUICK_PAIRS, QUICK_SECONDS) if quick else (NUM_PAIRS, SECONDS)
+    command = [sys.executable, str(HERE / "gansmith_side.py"), arguments[0], data, str(warm_up)]
+    num_pairs, seconds = (QUICK_PAIRS, QUICK_SECONDS) if quick else (NUM_PAIRS, SECONDS)
+    with Side("gansmith", command, folder / "ours.log") as ours, theirs(fastest) as other:
         timing = alternate(ours, other, num_pairs, seconds)
         facts = {"ours": ours.facts, "theirs": other.facts}
     return row_of(timing, facts, recipe_id, rates, is_judged=not quick)
@@ -137,7 +128,6 @@ def prepare(data: str, folder: Path) -> str:
 def rate_of(side: Side) -> float:
     """Return the images per second of a side that works alone."""
     with side:
-        side.wait_until_ready()
         return side.run(SECONDS).rate
 
 
@@ -170,16 +160,17 @@ def row_of(
 
 def table(row: dict[str, Any]) -> str:
     """Return the row for a person."""
-    rates, pairs = row["images_per_second"], row["pairs"]
-    theirs, ours = row["facts"]["theirs"], row["facts"]["ours"]
+    rates, pairs, theirs, ours = row["images_per_second"], row["pairs"], row["facts"]["theirs"], row["facts"]["ours"]
+    names = {
+        "ours": f"gansmith {row['recipe']}, {ours['precision']}",
+        "theirs": f"Keras {theirs['keras']}, {theirs['precision']}{', XLA' if theirs['xla'] else ''}",
+    }
     variants = ", ".join(f"{name} {rate:.0f}" for name, rate in row["variants"].items())
     others = "unknown" if row["others_share"] is None else f"{row['others_share']:.3f} of a core"
     verdict = "not judged" if not row["is_judged"] else "ok" if row["ratio"] >= row["at_least"] else "NOT MET"
     return "\n".join([
         f"{'':34}{'img/s':>8}{'first step':>12}",
-        f"{'gansmith ' + row['recipe'] + ', ' + ours['precision']:34}{rates['ours']:8.0f}{ours['first_step_seconds']:10.1f} s",
-        f"{'Keras ' + theirs['keras'] + ', ' + theirs['precision'] + (', XLA' if theirs['xla'] else ''):34}"
-        f"{rates['theirs']:8.0f}{theirs['first_step_seconds']:10.1f} s",
+        *(f"{names[side]:34}{rates[side]:8.0f}{row['facts'][side]['first_step_seconds']:10.1f} s" for side in names),
         f"ratio {row['ratio']:.2f} ({row['ratio_low']:.2f} to {row['ratio_high']:.2f} over {len(pairs)} pairs of "
         f"{pairs[0][0]['seconds']:.0f} s), at least {row['at_least']:g}: {verdict}",
         f"Keras alone, img/s: {variants or 'only plain was tried'}",

@@ -2,9 +2,9 @@
 
     .venv-keras/bin/python benchmarks/keras_side.py RECIPE.json IMAGES.npy WARM_UP_SECONDS [xla] [bfloat16]
 
-The tutorial's networks, losses, `tf.function` step and `tf.data` pipeline, written for Keras 3. Only numbers differ from
-its text, and are those of the recipe: batch norm's eps 1e-5 and momentum 0.1 (Keras counts it as 0.9), initial weights
-N(0, 0.02), rate, beta1, batch size.
+The tutorial's networks, losses, `tf.function` step and `tf.data` pipeline, written for Keras 3. Only numbers differ
+from its text, and are those of the recipe: batch norm's eps 1e-5 and momentum 0.1 (Keras counts it as 0.9), initial
+weights N(0, 0.02), slope 0.2, rate, beta1, batch size.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ def main() -> None:
 
 
 def batches_of(images: np.ndarray[Any, Any], batch_size: int) -> Iterator[tf.Tensor]:
-    """Return whole batches (N, H, W, C) float32 in [-1, 1], shuffled, without end, for images of that shape in uint8."""
+    """Return whole shuffled batches (N, H, W, C) float32 in [-1, 1], without end, of uint8 images of that shape."""
     scaled = (images.astype("float32") - 127.5) / 127.5
     dataset = tf.data.Dataset.from_tensor_slices(scaled).shuffle(BUFFER_SIZE).repeat()
     return iter(dataset.batch(batch_size, drop_remainder=True).prefetch(1))
@@ -72,7 +72,13 @@ def make_generator(settings: dict[str, Any]) -> keras.Model:
 
     def up(channels: int, strides: int, activation: str | None = None) -> layers.Layer:
         return layers.Conv2DTranspose(
-            channels, kernel, strides, padding="same", use_bias=False, kernel_initializer=normal(), activation=activation
+            channels,
+            kernel,
+            strides,
+            padding="same",
+            use_bias=False,
+            kernel_initializer=normal(),
+            activation=activation,
         )
 
     return keras.Sequential([

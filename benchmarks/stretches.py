@@ -7,7 +7,6 @@ between. `Side` is the parent's end of it, `serve` the side's own: one line of J
 from __future__ import annotations
 
 import json
-import os
 import subprocess
 import sys
 import time
@@ -16,6 +15,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from statistics import median
 from typing import Any
+
+from busy import Meter
 
 TAIL = 20
 """Lines of what a side that died had said."""
@@ -87,40 +88,27 @@ class Timing:
 def alternate(first: Side, second: Side, num_pairs: int, seconds: float) -> Timing:
     """Time both sides in turn; who goes first changes from pair to pair, so that no drift favours a side."""
     pairs = []
-    started, busy = time.perf_counter(), busy_seconds()
+    meter = Meter()
     for number in range(num_pairs):
         if number % 2:
             later, earlier = second.run(seconds), first.run(seconds)
             pairs.append((earlier, later))
         else:
             pairs.append((first.run(seconds), second.run(seconds)))
-    elapsed, busy_after = time.perf_counter() - started, busy_seconds()
-    if busy is None or busy_after is None:
-        return Timing(pairs, None)
     own = sum(each.processor_seconds + each.idle_processor_seconds for pair in pairs for each in pair)
-    return Timing(pairs, max(0.0, (busy_after - busy - own) / elapsed))
-
-
-def busy_seconds() -> float | None:
-    """Return the processor time that this machine has spent on anything since it started; None where it is not Linux.
-
-    Time stolen by a virtual machine's host counts: it is lost to what is timed as well.
-    """
-    try:
-        fields = Path("/proc/stat").read_text().split("\n", 1)[0].split()
-    except OSError:
-        return None
-    user, nice, system, _idle, _iowait, *interrupts_and_stolen = map(int, fields[1:9])
-    return (user + nice + system + sum(interrupts_and_stolen)) / os.sysconf("SC_CLK_TCK")
+    return Timing(pairs, meter.others_share(own))
 
 
 class Side:
-    """A side as its parent sees it. As a context, it ends the process on leaving.
+    """A side as its parent sees it. As a context, it is ready when that is entered and ended when it is left.
 
     Args:
         name: for messages.
         command: that calls `serve`.
         log: file for what it says beside the protocol.
+
+    Attributes:
+        facts: what it says of itself.
     """
 
     def __init__(self, name: str, command: Sequence[str], log: Path) -> None:
@@ -132,6 +120,7 @@ class Side:
         self.facts: dict[str, Any] = {}
 
     def __enter__(self) -> Side:
+        self.facts = self._answer()
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -141,10 +130,6 @@ class Side:
         except subprocess.TimeoutExpired:
             self._process.kill()
             self._process.communicate()
-
-    def wait_until_ready(self) -> None:
-        """Wait for its set-up and first steps; `facts` is what it says of itself."""
-        self.facts = self._answer()
 
     def run(self, seconds: float) -> Stretch:
         """Let it step for so many seconds."""
