@@ -14,6 +14,7 @@ from stretches import serve
 
 import gansmith
 from gansmith import runtime
+from gansmith.build import num_parameters
 from gansmith.data import open_data
 from gansmith.recipe import Recipe
 from gansmith.training.loop import Batches
@@ -40,6 +41,7 @@ def main() -> None:
         "gansmith": gansmith.__version__,
         "python": platform.python_version(),
         "precision": recipe.precision,
+        "num_parameters": sum(num_parameters(module) for module in state.modules.values()),
         **runtime.machine_facts(device),
     }
     serve(step, facts, float(warm_up))

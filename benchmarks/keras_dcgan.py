@@ -180,6 +180,9 @@ def table(row: dict[str, Any]) -> str:
 
 def failures(row: dict[str, Any]) -> list[str]:
     """Return a line for each bar that is not reached and each reason not to believe the ratio."""
+    num_ours, num_theirs = (row["facts"][side]["num_parameters"] for side in ("ours", "theirs"))
+    if num_ours != num_theirs:
+        return [f"not the same networks: {num_ours:,} parameters beside Keras's {num_theirs:,}"]
     if not row["is_judged"]:
         return []
     problems = []

@@ -31,7 +31,8 @@ def main() -> None:
     if "bfloat16" in options:
         keras.mixed_precision.set_global_policy("mixed_bfloat16")
     keras.utils.set_random_seed(0)
-    train_step = make_train_step(recipe, "xla" in options)
+    networks = make_generator(recipe["generator"]), make_discriminator(recipe["discriminator"])
+    train_step = make_train_step(recipe, *networks, with_xla="xla" in options)
     batches = batches_of(np.load(images_file), recipe["batch_size"])
 
     def step() -> int:
@@ -42,6 +43,7 @@ def main() -> None:
         "tensorflow": tf.__version__,
         "keras": keras.__version__,
         "xla": "xla" in options,
+        "num_parameters": sum(int(np.prod(v.shape)) for network in networks for v in network.trainable_variables),
         "precision": keras.mixed_precision.global_policy().name,
         "threads": tf.config.threading.get_intra_op_parallelism_threads() or "as many as cores",
     }
@@ -106,9 +108,10 @@ def make_discriminator(settings: dict[str, Any]) -> keras.Model:
     ])  # fmt: skip
 
 
-def make_train_step(recipe: dict[str, Any], with_xla: bool) -> Callable[[tf.Tensor], Any]:
+def make_train_step(
+    recipe: dict[str, Any], generator: keras.Model, discriminator: keras.Model, with_xla: bool
+) -> Callable[[tf.Tensor], Any]:
     """Return the tutorial's step: both networks forward under two tapes, both gradients, both optimisers."""
-    generator, discriminator = make_generator(recipe["generator"]), make_discriminator(recipe["discriminator"])
     optimizers = [
         keras.optimizers.Adam(s["learning_rate"], s["beta1"], s["beta2"], s["epsilon"])
         for s in (recipe["generator_optimizer"], recipe["discriminator_optimizer"])

@@ -27,7 +27,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from statistics import fmean
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from busy import MOST_OTHERS, Meter, children_seconds
@@ -66,6 +66,17 @@ FULL = Plan(4.0, (0, 1, 2), 10_000, is_judged=True)
 QUICK = Plan(1 / 6, (0,), 1_000, is_judged=False)
 
 
+class Key(NamedTuple):
+    """What a result must agree in, seed aside, to stand for a training of now: as in `Result`."""
+
+    method: str
+    minutes: float
+    recipe_id: str
+    plain_hash: str | None
+    data: str
+    num_samples: int
+
+
 @dataclass(frozen=True)
 class Result:
     """One line of the file: a training and how good its samples are.
@@ -98,6 +109,11 @@ class Result:
     gansmith: str
     machine: dict[str, Any]
     others_share: float | None
+
+    @property
+    def key(self) -> Key:
+        """What it is looked up by."""
+        return Key(self.method, self.minutes, self.recipe_id, self.plain_hash, self.data, self.num_samples)
 
     @property
     def is_disturbed(self) -> bool:
@@ -152,15 +168,15 @@ class Benchmark:
         found = {}
         for seed in self.plan.seeds:
             for method, key in keys.items():
-                result = next((each for each in there if each.seed == seed and key_of(each) == key), None)
+                result = next((each for each in there if each.seed == seed and each.key == key), None)
                 if result is None or (result.is_disturbed and self.plan.is_judged):
-                    result = self._trained(method, seed, is_anew=again or result is not None)
+                    result = self._trained(method, seed, key, is_anew=again or result is not None)
                     append_result(self.out, result)
                 print(f"{method}, seed {seed}: fd_classifier {result.fd_classifier:.2f}", flush=True)
                 found[method, seed] = result
         return [found[method, seed] for method in METHODS for seed in self.plan.seeds]
 
-    def _key(self, method: str) -> tuple[Any, ...]:
+    def _key(self, method: str) -> Key:
         """What a result must agree in to stand for a training of now."""
         is_plain = method == PLAIN
         if is_plain:
@@ -169,10 +185,11 @@ class Benchmark:
             device, budget = runtime.choose_device(), Budget(minutes=self.plan.minutes)
             recipe = resolve(Request(method), open_source(self.data), device, budget, Display(quiet=True)).recipe
         plain_hash = self.plain_hash if is_plain else None
-        return method, self.plan.minutes, recipe.id, plain_hash, self.fingerprint, self.plan.num_samples
+        return Key(method, self.plan.minutes, recipe.id, plain_hash, self.fingerprint, self.plan.num_samples)
 
-    def _trained(self, method: str, seed: int, is_anew: bool) -> Result:
-        folder = self.runs / f"{method.replace(' ', '-')}-{self.plan.minutes:.3g}-minutes-seed-{seed}"
+    def _trained(self, method: str, seed: int, key: Key, is_anew: bool) -> Result:
+        name = f"{method.replace(' ', '-')}-{key.recipe_id}-{key.data}-{key.minutes:.3g}-minutes-seed-{seed}"
+        folder = self.runs / name
         if is_anew:
             shutil.rmtree(folder, ignore_errors=True)
         words = [method, str(self.data), str(self.plan.minutes), str(seed), str(folder)]
@@ -187,7 +204,7 @@ class Benchmark:
             folder,
             self.data,
             scores=["fd"],
-            num_samples=self.plan.num_samples,
+            num_samples=key.num_samples,
             seed=SAMPLE_SEED,
             extractor="classifier",
         )
@@ -197,10 +214,10 @@ class Benchmark:
         return Result(
             method=method,
             seed=seed,
-            minutes=self.plan.minutes,
-            plain_hash=self.plain_hash if method == PLAIN else None,
-            data=self.fingerprint,
-            num_samples=self.plan.num_samples,
+            minutes=key.minutes,
+            plain_hash=key.plain_hash,
+            data=key.data,
+            num_samples=key.num_samples,
             fd_classifier=score.value,
             interval=None if score.interval is None else (score.interval.low, score.interval.high),
             held_out=score.held_out,
@@ -212,11 +229,6 @@ class Benchmark:
         )
 
 
-def key_of(result: Result) -> tuple[Any, ...]:
-    """Return what `Benchmark` looks a result up by, but for the seed."""
-    return (result.method, result.minutes, result.recipe_id, result.plain_hash, result.data, result.num_samples)
-
-
 def hash_of(*files: Path) -> str:
     """Return 16 hex digits that change with the files."""
     return hashlib.sha256(b"".join(file.read_bytes() for file in files)).hexdigest()[:16]
@@ -226,8 +238,8 @@ def read_results(path: Path) -> list[Result]:
     """Return the results in a file, the newest first; none where there is no file."""
     if not path.exists():
         return []
-    results = [Result(**json.loads(line)) for line in path.read_text().splitlines()]
-    return results[::-1]
+    found = [json.loads(line) for line in reversed(path.read_text().splitlines())]
+    return [Result(**values | {"interval": values["interval"] and tuple(values["interval"])}) for values in found]
 
 
 def append_result(path: Path, result: Result) -> None:
@@ -260,7 +272,8 @@ def table(results: Sequence[Result]) -> str:
         rows = [result for result in results if result.method == method]
         values = [row.fd_classifier for row in rows]
         images, mean = fmean(row.images_seen for row in rows), fmean(values)
-        head = f"{method:16}{rows[0].recipe_id:>10}{rows[0].precision:>11}{images:12,.0f}{mean:9.2f}"
+        recipes = ", ".join(sorted({row.recipe_id for row in rows}))
+        head = f"{method:16}{recipes:>10}{rows[0].precision:>11}{images:12,.0f}{mean:9.2f}"
         lines.append(f"{head}   {', '.join(f'{value:.2f}' for value in values)}; weights {rows[0].weights}")
     value, interval = ratio_of(results)
     spread = "one seed" if interval is None else f"95 % {interval[0]:.3f} to {interval[1]:.3f}"

@@ -150,8 +150,9 @@ class Side:
         return answer
 
     def _fail(self) -> None:
+        self._process.communicate()
         said = "\n".join(self._log.read_text().splitlines()[-TAIL:])
-        sys.exit(f"the {self.name} side ended with exit code {self._process.wait()}; it said last:\n{said}")
+        sys.exit(f"the {self.name} side ended with exit code {self._process.returncode}; it said last:\n{said}")
 
 
 def serve(step: Callable[[], int], facts: dict[str, Any], warm_up: float) -> None:
