@@ -10,6 +10,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
+from gansmith import ranks
 from gansmith.runtime import full_precision
 
 Discriminator = Callable[[Tensor, Tensor | None], Tensor]
@@ -49,7 +50,7 @@ def gradient_penalty(
 
     The mixing share is uniform and drawn per sample from `rng`, which must live on the device of `real`.
     """
-    share = torch.rand(real.shape[0], generator=rng, device=real.device)
+    share = ranks.rand(real.shape[0], rng, real.device)
     mixed = torch.lerp(fake.float(), real.float(), share.view(-1, *[1] * (real.ndim - 1)))
     norms: Tensor = torch.linalg.vector_norm(input_gradients(discriminator, mixed, labels), dim=1)
     return (norms - 1).square()
