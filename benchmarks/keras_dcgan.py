@@ -9,8 +9,8 @@ recipe's numbers; of plain, XLA and mixed bfloat16, the fastest on this machine 
 (`gansmith_side.py`) is dcgan-28 as `gansmith train` trains it. Both processes live at once and work in turn; the ratio
 is the median over pairs.
 
-A row that is in the file is not measured again, unless `--again`. `--quick` tries this program for seconds: plain Keras
-only, nothing judged, nothing written unless `--out` says where.
+A row that is in the file is not measured again, unless `--again`, or unless other programs ran beside it. `--quick`
+tries this program for seconds: plain Keras only, nothing judged, nothing written unless `--out` says where.
 """
 
 from __future__ import annotations
@@ -25,9 +25,16 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
+import numpy as np
+import torch
 from busy import MOST_OTHERS
 from data import default_data
 from stretches import Side, Timing, alternate, idle_share, ratio_of
+
+from gansmith import runtime
+from gansmith.data import open_data
+from gansmith.recipe import Recipe
+from gansmith.recipes import recipe_function
 
 HERE, ROOT = Path(__file__).parent, Path(__file__).parents[1]
 ENVIRONMENT = ROOT / ".venv-keras"
@@ -50,11 +57,12 @@ def main() -> None:
     if arguments.data is None or (str(arguments.data) != "digits" and not arguments.data.exists()):
         sys.exit(f"no data at {arguments.data}: give --data mnist.zip or --data digits, or set GANSMITH_DATA")
     out = arguments.out or (None if arguments.quick else RESULT)
-    row = None if out is None or arguments.again else finished_row(out, arguments.quick)
+    recipe = best_recipe()
+    row = None if out is None or arguments.again else finished_row(out, recipe.id, arguments.quick)
     if row is None:
         python = make_environment(ENVIRONMENT, REQUIREMENTS)
         with tempfile.TemporaryDirectory() as folder:
-            row = measure(python, str(arguments.data), Path(folder), arguments.quick)
+            row = measure(python, recipe, str(arguments.data), Path(folder), arguments.quick)
         if out is not None:
             out.parent.mkdir(parents=True, exist_ok=True)
             out.write_text(json.dumps(row, indent=1) + "\n")
@@ -65,12 +73,18 @@ def main() -> None:
         sys.exit("\n".join(problems))
 
 
-def finished_row(path: Path, quick: bool) -> dict[str, Any] | None:
-    """Return the row of an earlier run of this kind and these requirements, or None."""
+def best_recipe() -> Recipe:
+    """Return the recipe in this machine's best precision."""
+    return recipe_function(RECIPE)(precision=runtime.best_precision(torch.device("cpu")))
+
+
+def finished_row(path: Path, recipe_id: str, quick: bool) -> dict[str, Any] | None:
+    """Return the row of an earlier run of this kind, recipe and Keras, if it is to be believed; else None."""
     if not path.exists():
         return None
     row: dict[str, Any] = json.loads(path.read_text())
-    return row if row["requirements"] == list(REQUIREMENTS) and row["is_judged"] is not quick else None
+    is_same = (row["recipe_id"], row["requirements"]) == (recipe_id, list(REQUIREMENTS))
+    return row if is_same and row["is_judged"] is not quick and not doubts(row) else None
 
 
 def make_environment(folder: Path, requirements: tuple[str, ...]) -> Path:
@@ -89,9 +103,11 @@ def make_environment(folder: Path, requirements: tuple[str, ...]) -> Path:
     return python
 
 
-def measure(python: Path, data: str, folder: Path, quick: bool) -> dict[str, Any]:
+def measure(python: Path, recipe: Recipe, data: str, folder: Path, quick: bool) -> dict[str, Any]:
     """Return the row."""
-    recipe_id = prepare(data, folder)
+    images = open_data(data, recipe.size, recipe.channels)
+    np.save(folder / "images.npy", images.batch(np.arange(len(images))).images.permute(0, 2, 3, 1).numpy())
+    (folder / "recipe.json").write_text(recipe.model_dump_json())
     warm_up = QUICK_WARM_UP if quick else WARM_UP
     arguments = [str(folder / "recipe.json"), str(folder / "images.npy"), str(warm_up)]
 
@@ -106,23 +122,7 @@ def measure(python: Path, data: str, folder: Path, quick: bool) -> dict[str, Any
     with Side("gansmith", command, folder / "ours.log") as ours, theirs(fastest) as other:
         timing = alternate(ours, other, num_pairs, seconds)
         facts = {"ours": ours.facts, "theirs": other.facts}
-    return row_of(timing, facts, recipe_id, rates, is_judged=not quick)
-
-
-def prepare(data: str, folder: Path) -> str:
-    """Write the recipe in this machine's best precision, and the images it asks for; return the recipe's id."""
-    import numpy as np
-    import torch
-
-    from gansmith import runtime
-    from gansmith.data import open_data
-    from gansmith.recipes import recipe_function
-
-    recipe = recipe_function(RECIPE)(precision=runtime.best_precision(torch.device("cpu")))
-    images = open_data(data, recipe.size, recipe.channels)
-    (folder / "recipe.json").write_text(recipe.model_dump_json())
-    np.save(folder / "images.npy", images.batch(np.arange(len(images))).images.permute(0, 2, 3, 1).numpy())
-    return recipe.id
+    return row_of(timing, facts, recipe.id, rates, is_judged=not quick)
 
 
 def rate_of(side: Side) -> float:
@@ -185,14 +185,21 @@ def failures(row: dict[str, Any]) -> list[str]:
         return [f"not the same networks: {num_ours:,} parameters beside Keras's {num_theirs:,}"]
     if not row["is_judged"]:
         return []
-    problems = []
-    if not row["ratio"] >= row["at_least"]:
-        problems.append(f"below the bar: {row['ratio']:.2f} times Keras, must be at least {row['at_least']:g}")
+    is_slow = not row["ratio"] >= row["at_least"]
+    bar = f"below the bar: {row['ratio']:.2f} times Keras, must be at least {row['at_least']:g}"
+    return [*([bar] if is_slow else []), *doubts(row)]
+
+
+def doubts(row: dict[str, Any]) -> list[str]:
+    """Return a line for each reason not to believe a judged ratio; such a row is measured again by the next run."""
+    if not row["is_judged"]:
+        return []
+    found = []
     if not row["idle_share"] <= MOST_IDLE:
-        problems.append(f"not to be believed: a side took {row['idle_share']:.2f} of a core while it should sleep")
+        found.append(f"not to be believed: a side took {row['idle_share']:.2f} of a core while it should sleep")
     if row["others_share"] is not None and not row["others_share"] <= MOST_OTHERS:
-        problems.append(f"not to be believed: other programs took {row['others_share']:.2f} of a core; run it alone")
-    return problems
+        found.append(f"not to be believed: other programs took {row['others_share']:.2f} of a core; run it alone")
+    return found
 
 
 if __name__ == "__main__":

@@ -141,7 +141,7 @@ def main() -> None:
         except GansmithError as error:
             print(f"quality_per_minute: {error}", file=sys.stderr)
             sys.exit(error.exit_code)
-    print(table(results))
+    print(table(results, plan))
     if problems := failures(results, plan):
         sys.exit("\n".join(problems))
 
@@ -262,7 +262,7 @@ def ratio_of(results: Sequence[Result]) -> tuple[float, Interval | None]:
     return math.exp(fmean(logs)), (math.exp(low), math.exp(high))
 
 
-def table(results: Sequence[Result]) -> str:
+def table(results: Sequence[Result], plan: Plan) -> str:
     """Return the results for a person."""
     first = results[0]
     lines = [f"\nfd_classifier of {first.num_samples:,} samples after {60 * first.minutes:.0f} s of training "
@@ -277,7 +277,8 @@ def table(results: Sequence[Result]) -> str:
         lines.append(f"{head}   {', '.join(f'{value:.2f}' for value in values)}; weights {rows[0].weights}")
     value, interval = ratio_of(results)
     spread = "one seed" if interval is None else f"95 % {interval[0]:.3f} to {interval[1]:.3f}"
-    return "\n".join([*lines, f"{JUDGED} / {PLAIN}: {value:.3f} ({spread}), at most {AT_MOST:g}"])
+    verdict = "not judged" if not plan.is_judged else "ok" if value <= AT_MOST else "NOT MET"
+    return "\n".join([*lines, f"{JUDGED} / {PLAIN}: {value:.3f} ({spread}), at most {AT_MOST:g}: {verdict}"])
 
 
 def failures(results: Sequence[Result], plan: Plan) -> list[str]:

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
+ID = "0" * 8
 SIDE = """
 import time
 from stretches import serve
@@ -112,7 +113,7 @@ def row(modules, ours: float = 200, theirs: float = 100, idled: float = 0.0, oth
         "ours": {"precision": "bfloat16", "first_step_seconds": 0.5, "num_parameters": 9},
         "theirs": {"precision": "float32", "first_step_seconds": 1.5, "num_parameters": 9, "keras": "3", "xla": False},
     }
-    made = modules[1].row_of(modules[0].Timing(pairs, others), facts, "0" * 8, {"plain": 1.0}, is_judged=True)
+    made = modules[1].row_of(modules[0].Timing(pairs, others), facts, ID, {"plain": 1.0}, is_judged=True)
     return made | changes
 
 
@@ -142,19 +143,22 @@ def test_what_is_too_slow_or_not_to_be_believed_fails(modules, changes, problem)
 class TestFile:
     def test_finished_row_is_found_and_a_quick_one_is_no_full_one(self, modules, tmp_path):
         path = tmp_path / "row.json"
-        assert modules[1].finished_row(path, quick=False) is None
+        assert modules[1].finished_row(path, ID, quick=False) is None
         path.write_text(json.dumps(row(modules)))
-        assert modules[1].finished_row(path, quick=False)["ratio"] == 2.0
-        assert modules[1].finished_row(path, quick=True) is None
+        assert modules[1].finished_row(path, ID, quick=False)["ratio"] == 2.0
+        assert modules[1].finished_row(path, ID, quick=True) is None
 
-    def test_row_of_another_keras_is_measured_again(self, modules, tmp_path):
+    @pytest.mark.parametrize(
+        "changes", [{"requirements": ["keras==3.0.0"]}, {"recipe_id": "1" * 8}, {"others": 0.5}, {"idled": 0.2}]
+    )
+    def test_row_of_another_keras_or_recipe_or_of_a_busy_machine_is_measured_again(self, modules, tmp_path, changes):
         path = tmp_path / "row.json"
-        path.write_text(json.dumps(row(modules, requirements=["keras==3.0.0"])))
-        assert modules[1].finished_row(path, quick=False) is None
+        path.write_text(json.dumps(row(modules, **changes)))
+        assert modules[1].finished_row(path, ID, quick=False) is None
 
     def test_program_prints_and_judges_what_is_in_the_file(self, modules, tmp_path, monkeypatch, capsys):
         path = tmp_path / "row.json"
-        path.write_text(json.dumps(row(modules, ours=100)))
+        path.write_text(json.dumps(row(modules, ours=100, recipe_id=modules[1].best_recipe().id)))
         monkeypatch.setattr(sys, "argv", ["keras_dcgan.py", "--data", "digits", "--out", str(path)])
         with pytest.raises(SystemExit, match=r"below the bar: 1\.00"):
             modules[1].main()

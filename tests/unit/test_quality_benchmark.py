@@ -76,9 +76,10 @@ class TestVerdict:
 
 
 def test_table_has_every_method_its_seeds_and_whose_weights_are_judged(quality):
-    text = quality.table(results(quality, [1.0, 2.0, 4.0], [4.0, 4.0, 4.0]))
+    text = quality.table(results(quality, [1.0, 2.0, 4.0], [4.0, 4.0, 4.0]), quality.FULL)
     assert "2.33   1.00, 2.00, 4.00; weights averaged" in text
     assert "auto / plain dcgan-28: 0.500 (95 %" in text
+    assert text.endswith("at most 0.5: ok")
     assert all(f"\n{method} " in text for method in quality.METHODS)
 
 
