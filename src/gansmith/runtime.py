@@ -54,6 +54,11 @@ def best_precision(device: torch.device) -> Precision:
     return "bfloat16" if capabilities.get("avx512_bf16") or capabilities.get("amx_bf16") else "float32"
 
 
+def supported_precision(precision: Precision, device: torch.device) -> Precision:
+    """Return a recipe's precision where the device computes it in hardware, else "float32": emulated is far slower."""
+    return precision if precision == best_precision(device) else "float32"
+
+
 def autocast(device: torch.device, precision: Precision) -> torch.autocast:
     """Return the context in which convolutions and matrix products run in `precision`."""
     return torch.autocast(device.type, dtype=DTYPES[precision], enabled=precision != "float32")

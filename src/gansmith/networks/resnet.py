@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from torch.nn.functional import avg_pool2d, interpolate, relu
 
 from gansmith.layers.blocks import apply_spectral_norm, initialise_glorot, to_map
+from gansmith.layers.fold import folded
 from gansmith.layers.labels import ConditionalBatchNorm2d, Logit
 from gansmith.layers.resample import UpsampledConv2d
 from gansmith.runtime import at_least_float32
@@ -114,6 +115,12 @@ class ResNetGeneratorNetwork(nn.Module):
         for block in self.blocks:
             maps = block(maps, labels)
         return torch.tanh(self.image(relu(self.norm(maps))))
+
+    def for_sampling(self) -> ResNetGeneratorNetwork:
+        """Return a copy for eval mode with batch norm folded where a convolution alone feeds it; this network stays as
+        it is. What depends on the class stays: scale and shift after the folded norm.
+        """
+        return folded(self, [(f"blocks.{i}.first", f"blocks.{i}.second_norm.norm") for i in range(len(self.blocks))])
 
 
 class ResNetDiscriminatorNetwork(nn.Module):

@@ -9,7 +9,7 @@ from gansmith.data import Batch
 from gansmith.ema import settle_generator
 from gansmith.losses import LOSSES
 from gansmith.recipe import Recipe
-from gansmith.sampling import sample
+from gansmith.sampling import precision_of, sample
 from gansmith.training.pictures import PREVIEW_CLASSES, PREVIEW_COLUMNS, preview_count
 from gansmith.training.state import TrainState
 from gansmith.training.step import (
@@ -111,7 +111,8 @@ class Adversarial:
         if state.classes is not None:
             labels = torch.arange(min(len(state.classes.names), PREVIEW_CLASSES)).repeat_interleave(PREVIEW_COLUMNS)
             count = len(labels)
-        return sample(self.generator(state), count, seed, labels)
+        generator = self.generator(state)
+        return sample(generator, count, seed, labels, precision=precision_of(state.recipe, generator))
 
     def generator(self, state: TrainState) -> nn.Module:
         """Return the averaged generator."""
