@@ -146,7 +146,7 @@ def measure_sampling(row: Row, seconds: float, roof: Roof, count: int = SAMPLES)
     module.load_into_plain(plain, ours.state_dict())
     roofs: list[float] = []
     ratio = interleave(
-        Contender(lambda: sample(ours, count), count, runtime.keep_large_allocations),
+        Contender(lambda: sample(ours, count, precision=recipe.precision), count, runtime.keep_large_allocations),
         Contender(
             lambda: module.plain_sample(plain, count, recipe.generator.latent_dim), count,
             runtime.use_default_allocations,
@@ -155,12 +155,12 @@ def measure_sampling(row: Row, seconds: float, roof: Roof, count: int = SAMPLES)
     )  # fmt: skip
     few = recipe.batch_size
     flops = [_flops_of_sampling(recipe, few, work) for work in (
-        lambda: sample(ours, few), lambda: module.plain_sample(plain, few, recipe.generator.latent_dim)
+        lambda: sample(ours, few, precision=recipe.precision), lambda: module.plain_sample(plain, few, recipe.generator.latent_dim)
     )]  # fmt: skip
     runtime.keep_large_allocations()
     return Result(
         **_facts(row), **_rates(ratio, flops[0], median(roofs)), gflop=flops[0] * few / 1e9,
-        gflop_plain=flops[1] * few / 1e9, time=shares_of_time(lambda: None, lambda _: sample(ours, few), 10),
+        gflop_plain=flops[1] * few / 1e9, time=shares_of_time(lambda: None, lambda _: sample(ours, few, precision=recipe.precision), 10),
     )  # fmt: skip
 
 
