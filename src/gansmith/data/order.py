@@ -41,7 +41,7 @@ class Batch:
         return self.images, self.labels, self.condition
 
 
-class WaitEnded(Exception):  # noqa: N818  (nothing failed)
+class WaitEnded(Exception):
     """Items were waited for, and are no longer wanted: training is to stop."""
 
 

@@ -212,8 +212,9 @@ class Session:
             f"{self.folder}: {self.config.request.name} ({recipe.id}), {recipe.loss}, {recipe.precision} on "
             f"{state.device}, seed {state.seed}, for {self.budget}"
         )
+        reals = self._reals  # now: a stream that can no longer be read must not keep the last state from being saved
         if not (self.folder / "reals.png").exists():
-            save_preview(self._reals.images, self.folder / "reals.png")
+            save_preview(reals.images, self.folder / "reals.png")
         if images == 0:
             self._show(state)
 

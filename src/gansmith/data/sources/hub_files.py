@@ -63,7 +63,7 @@ class HubName:
     @contextmanager
     def errors_named(self) -> Iterator[None]:
         """Turn what the libraries raise into one line with a hint."""
-        errors, datasets_error = library("huggingface_hub.errors"), library("datasets").exceptions.DatasetsError
+        errors, datasets_errors = library("huggingface_hub.errors"), library("datasets").exceptions
         here = f"; for the folder here write ./{self._typed}" if Path(self._typed).exists() else ""
         try:
             yield
@@ -72,12 +72,15 @@ class HubName:
                 f"{self.title}: the hub cannot be reached and it is not in its cache here; go online, or copy the "
                 f"data set's folder of parquet files here and give its path{here}"
             ) from error
-        except (errors.GatedRepoError, errors.RepositoryNotFoundError) as error:
+        except (
+            errors.GatedRepoError, errors.RepositoryNotFoundError, datasets_errors.DatasetNotFoundError,
+        ) as error:  # fmt: skip
             raise DataError(
                 f"{self.title}: not found on the hub, or it needs an account (`hf auth login`){here}"
             ) from error
         except (
-            datasets_error, errors.HTTPError, yaml.YAMLError, OSError, ValueError, TypeError, LookupError, RuntimeError,
+            datasets_errors.DatasetsError, errors.HTTPError, yaml.YAMLError, OSError, ValueError, TypeError, LookupError,
+            RuntimeError,
         ) as error:  # fmt: skip
             text = " ".join(str(_cause_of(error)).split())[:300]
             raise DataError(

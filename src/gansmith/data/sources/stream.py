@@ -168,7 +168,7 @@ class StreamSource:
         return found
 
     def _open(self, path: str) -> Any:
-        return self._system.open(path, "rb")
+        return self._system.open(path, "rb", cache_type="none")  # else as much again is read beyond each part
 
     @contextlib.contextmanager
     def _errors_of(self, path: str) -> Iterator[None]:
