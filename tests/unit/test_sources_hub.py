@@ -180,7 +180,7 @@ def run_open(data: str, environment: dict[str, str]) -> subprocess.CompletedProc
     )
 
 
-def test_data_set_is_downloaded_once_and_found_again_without_the_hub(tmp_path, fake_hub):
+def test_data_set_is_downloaded_once_and_found_again_without_the_hub(tmp_path, fake_hub):  # noqa: F811
     write_hub(tmp_path / "server", pixels(3), [2, 0, 1]).joinpath("data").rename(tmp_path / "server" / "small")
     write_hub(tmp_path / "server", pixels(2), [1, 1]).joinpath("data").rename(tmp_path / "server" / "other")
     configs = "".join(f"- config_name: {name}\n  data_files: {name}/*.parquet\n" for name in ("small", "other"))
@@ -194,7 +194,7 @@ def test_data_set_is_downloaded_once_and_found_again_without_the_hub(tmp_path, f
     assert FakeHub.asked == []
 
 
-def test_data_set_that_the_hub_does_not_have_is_a_data_error(fake_hub):
+def test_data_set_that_the_hub_does_not_have_is_a_data_error(fake_hub):  # noqa: F811
     result = run_open("hub:someone/else", fake_hub)
     assert "DataError: hub:someone/else: not found on the hub, or it needs an account" in result.stderr
 

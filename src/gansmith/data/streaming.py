@@ -5,6 +5,7 @@ Where the rows come from is `sources/stream.py`, in which order they are shown `
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import functools
 import logging
@@ -20,11 +21,11 @@ from gansmith.data.conversion import BadImageError
 from gansmith.data.decode import READ_ERRORS, decode, quiet_pillow, reason_of
 from gansmith.data.inspection import FEWEST_BAD, LARGEST_BAD_SHARE
 from gansmith.data.order import Batch, Indices
-from gansmith.data.sources import Source
+from gansmith.data.sources import HubSource, Source
 from gansmith.data.sources.base import stamp_of
 from gansmith.data.sources.stream import Row, StreamSource
 from gansmith.data.windows import WindowOrder
-from gansmith.errors import DataError
+from gansmith.errors import DataError, ResourceError
 from gansmith.images import Pixels
 from gansmith.sizes import Fit, Size, size_text
 
@@ -70,6 +71,7 @@ class StreamedSet:
         self._reader = GroupReader(self._decoded)
         self._quiet = contextlib.ExitStack()  # not in the threads: what silences warnings is the whole process's
         self._quiet.enter_context(quiet_pillow())
+        atexit.register(self.close)  # threads that still read when Python ends would crash it
 
     def _width(self) -> int:
         row_bytes, largest = self._form.channels * self._form.size[0] * self._form.size[1], int(self._num_rows.max())
@@ -187,6 +189,7 @@ class StreamedSet:
 
     def close(self) -> None:
         """End the reading; say how many rows were replaced where not each was named."""
+        atexit.unregister(self.close)
         self._source.close()
         self._reader.close()
         self._quiet.close()
@@ -249,4 +252,9 @@ def open_for_training(
     """
     if isinstance(source, StreamSource):
         return StreamedSet(source, Form(size, channels, fit), with_labels=with_labels, allow_bad=allow_bad)
-    return open_data(source, size, channels, on_progress=on_progress, fit=fit, allow_bad=allow_bad)
+    try:
+        return open_data(source, size, channels, on_progress=on_progress, fit=fit, allow_bad=allow_bad)
+    except ResourceError as error:
+        if isinstance(source, HubSource):
+            raise ResourceError(f"{error}; or read it while training and keep nothing: stream: before it") from error
+        raise

@@ -27,7 +27,7 @@ class WindowOrder:
         num_rows: (G,) int64, rows of each group, at least 1; group g has the numbers after those of group g - 1.
         groups_per_window: at least 1; the last window of a pass may have fewer.
         stream: streams of one seed are independent ("real_d", "real_g").
-        ahead: told before numbers are returned which groups they are in, and those of the window after.
+        ahead: told which groups the numbers that are returned are in, and those of the window after, when they change.
     """
 
     def __init__(self, seed: int, num_rows: Indices, groups_per_window: int, stream: str, ahead: Ahead) -> None:
@@ -36,12 +36,13 @@ class WindowOrder:
         self._firsts = np.cumsum(num_rows) - num_rows
         self.num_items = int(num_rows.sum())
         self.num_windows = -(-len(num_rows) // groups_per_window)
+        self._told: list[tuple[int, int]] = []
         self._pass = functools.lru_cache(2)(self._new_pass)
         self._window = functools.lru_cache(2)(self._new_window)
 
     def indices(self, start: int, count: int) -> Indices:
         """Return places start .. start + count - 1 of the sequence as (count,) int64."""
-        parts, windows = [], []
+        parts, windows = [], list[tuple[int, int]]()
         while count > 0:
             pass_number, offset = divmod(start, self.num_items)
             _, ends = self._pass(pass_number)
@@ -53,7 +54,10 @@ class WindowOrder:
             start, count = start + len(parts[-1]), count - len(parts[-1])
         if len(windows) == 1:  # a batch across two windows needs both: the one after them has to wait
             windows.append(self._after(*windows[0]))
-        self._ahead(self._stream, list(dict.fromkeys(group for window in windows for group in self._groups(*window))))
+        if windows != self._told:
+            self._told = windows
+            groups = dict.fromkeys(group for window in windows for group in self._groups(*window))
+            self._ahead(self._stream, list(groups))
         return np.concatenate(parts)
 
     def _after(self, pass_number: int, place: int) -> tuple[int, int]:

@@ -54,8 +54,8 @@ def train(
     """Train a GAN, or go on with the run that the same call began; return its folder and what was done.
 
     Args:
-        data: a name ("digits", "mnist"), a path (folder, zip, IDX, npz, CIFAR), or an object with `__len__` and
-            `__getitem__`.
+        data: a name ("digits", "mnist", "stream:hub:owner/name"), a path (folder, zip, IDX, npz, CIFAR), or an object
+            with `__len__` and `__getitem__`.
         recipe: a name (see `gansmith.recipes`; "auto" chooses by data, machine and budget) or a `Recipe`.
         overrides: `field=value` changes to the recipe.
         size: (height, width) in pixels; by default the data's own where the recipe can make it.

@@ -79,8 +79,8 @@ class HubName:
                 f"{self.title}: not found on the hub, or it needs an account (`hf auth login`){here}"
             ) from error
         except (
-            datasets_errors.DatasetsError, errors.HTTPError, yaml.YAMLError, OSError, ValueError, TypeError, LookupError,
-            RuntimeError,
+            datasets_errors.DatasetsError, errors.HTTPError, yaml.YAMLError, OSError, ValueError, TypeError,
+            LookupError, RuntimeError,
         ) as error:  # fmt: skip
             text = " ".join(str(_cause_of(error)).split())[:300]
             raise DataError(

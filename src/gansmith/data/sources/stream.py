@@ -98,7 +98,8 @@ class StreamSource:
             urls, features = self._found()
             placed = [library("fsspec.core").url_to_fs(url) for url in urls]
             self._system, self.files = placed[0][0], [path for _, path in placed]
-            infos = [self._system.info(file) for file in self.files]  # one question to the hub for each folder
+            folders = {os.path.dirname(file) for file in self.files}  # one question to the hub for each
+            infos = {info["name"]: info for folder in folders for info in self._system.ls(folder, detail=True)}
         schema = self._schema()
         features = features or library("datasets").Features.from_arrow_schema(schema)
         column = image_column(features, self._asked)
@@ -114,7 +115,7 @@ class StreamSource:
             raise DataError(f"{self.title}: no rows in its train split")
         self.stamp = stamp_of(
             PREFIX, self._image, self._label, self.class_names,
-            *(f"{os.path.basename(file)}\0{_identity(info)}" for file, info in zip(self.files, infos, strict=True)),
+            *(f"{os.path.basename(file)}\0{_identity(infos[file])}" for file in self.files),
             *((group.file, group.number, group.num_rows, group.place) for group in self.groups),
         )  # fmt: skip
 
