@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import logging
+import os
+import signal
+import time
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +15,7 @@ import gansmith
 from gansmith.checkpoint import read_newest
 from gansmith.data import StreamedSet, open_for_training, open_source, streaming
 from gansmith.data.sources import StreamSource
-from gansmith.errors import DataError
+from gansmith.errors import DataError, Interrupted
 from tests.source_files import pixels, png, write_parts
 
 pytestmark = pytest.mark.faults
@@ -130,3 +133,24 @@ def test_24_training_saves_when_the_data_can_no_longer_be_read(tmp_path, monkeyp
     assert checkpoint is not None and checkpoint.state.counters["images"] == 24
     monkeypatch.setattr(StreamSource, "rows", whole)
     assert gansmith.train(f"stream:{folder}", **request).images_seen == 80
+
+
+def test_24_signal_while_a_lost_connection_is_waited_for_saves_at_once(tmp_path, monkeypatch):
+    folder = write(tmp_path, {})
+    monkeypatch.setattr(streaming, "WINDOW_BYTES", 10 * 30)
+    whole, begun = StreamSource.rows, []
+
+    def rows(self, number, most=None, *, with_labels=False):
+        if most is None:
+            begun.append(number)
+        if len(begun) > 3:
+            os.kill(os.getpid(), signal.SIGTERM)
+            self._closed.wait()
+        return whole(self, number, most, with_labels=with_labels)
+
+    monkeypatch.setattr(StreamSource, "rows", rows)
+    changes = ["batch_size=8", "generator.hidden=[16]", "discriminator.hidden=[16]"]
+    began = time.monotonic()
+    with pytest.raises(Interrupted, match="stopped and saved at (8|16|24) images"):
+        gansmith.train(f"stream:{folder}", "mlp", overrides=changes, images=800, out=tmp_path / "run", quiet=True)
+    assert time.monotonic() - began < 10
