@@ -11,7 +11,7 @@ ROOT = Path(__file__).parents[1] / "src" / "gansmith"
 LAYERS: list[set[str]] = [
     {"errors", "version"},
     {"settings", "recipe", "sizes", "recipes", "overrides", "request", "facts", "budget", "report"},
-    {"runtime", "images", "layers", "losses", "penalties", "regularisation", "ema", "data"}
+    {"runtime", "ranks", "images", "layers", "losses", "penalties", "regularisation", "ema", "data"}
     | {f"evaluation.{name}" for name in ("extractor", "intervals", "moments", "frechet", "kernel", "neighbours")}
     | {"evaluation.memorisation", "evaluation.classes"},
     {"networks"},
@@ -19,7 +19,14 @@ LAYERS: list[set[str]] = [
     {"training.state", "training.log", "training.stop", "training.folder", "training.classify", "training.track"}
     | {"training.evaluations", "checkpoint", "restore", "models", "classifiers", "sampling"}
     | {f"evaluation.{name}" for name in ("extractors", "features", "reference", "subject", "quick")},
-    {"training.step", "training.objective", "training.adversarial", "training.autoencoder", "training.objectives"}
+    {
+        "training.step",
+        "training.gradients",
+        "training.objective",
+        "training.adversarial",
+        "training.autoencoder",
+        "training.objectives",
+    }
     | {"training.pictures"},
     {"training.loop", "training.session", "training.run"}
     | {"training.estimate", "training.memory", "training.watch"}

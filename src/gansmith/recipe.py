@@ -40,6 +40,7 @@ from gansmith.settings import (
     ResNetGenerator,
     RMSprop,
     Settings,
+    UpdateName,
 )
 
 SHRINK, SMALLEST_WIDTH = 8, 4
@@ -49,10 +50,15 @@ UNUSED: dict[ObjectiveName, frozenset[str]] = {
     "adversarial": frozenset({"encoder"}),
     "autoencoder": frozenset({
         "discriminator", "discriminator_optimizer", "discriminator_steps", "generator_batch_size", "penalties",
+        "update",
     }),
 }  # fmt: skip
 """The fields that an objective knows nothing of. They keep their defaults, and are left out of the recipe's JSON, so
 that a field added for one objective changes no id of another's recipes.
+"""
+ADDED = {"update": "alternating"}
+"""Fields that recipes have had only since later, with the default that says what was done before: at that, they are
+left out of the JSON, so that ids of before stand.
 """
 
 
@@ -80,6 +86,7 @@ class Recipe(Settings):
     batch_size: PositiveInt = 128  # real images, and fakes, of one discriminator step
     generator_batch_size: PositiveInt | None = None  # fakes of one generator step; null: as many as batch_size
     discriminator_steps: PositiveInt = 1  # n_dis: discriminator steps per generator step
+    update: UpdateName = "alternating"  # G after the last D step, or with it, from the same point and the same fakes
     ema_half_life_images: Annotated[int, Field(ge=0)] = 20_000  # 0: the EMA generator is a copy
     precision: Precision = "float32"  # of convolutions and matrix products; weights and losses stay float32
 
@@ -125,13 +132,19 @@ class Recipe(Settings):
                 "regularisation.weight_clipping bounds the weights before spectral norm divides them by their norm, so "
                 "it would bound nothing; set discriminator.normalisation=null or regularisation.weight_clipping=null"
             )
+        if self.update == "simultaneous" and self.size_of_generator_batch != self.batch_size:
+            raise ValueError(
+                f"update simultaneous scores the same fakes for both players, but batch_size {self.batch_size} and "
+                f"generator_batch_size {self.generator_batch_size} differ; set generator_batch_size=null"
+            )
         if self.num_classes == 1:
             raise ValueError("num_classes 1: one class tells the networks nothing; 0 is unconditional")
         return self
 
     @model_serializer(mode="wrap")
     def _without_unused(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        return {name: value for name, value in handler(self).items() if name not in UNUSED[self.objective]}
+        left_out = {name for name, default in ADDED.items() if getattr(self, name) == default} | UNUSED[self.objective]
+        return {name: value for name, value in handler(self).items() if name not in left_out}
 
     @property
     def networks(self) -> dict[str, NetworkSettings]:
@@ -153,10 +166,24 @@ class Recipe(Settings):
         return self.generator_batch_size or self.batch_size
 
     @property
+    def shares_fakes(self) -> bool:
+        """Whether the fakes of the last D step serve the G step: as many, and G's loss wants no reals of its own."""
+        pairs = self.loss == "relativistic" and self.update == "alternating"
+        return self.size_of_generator_batch == self.batch_size and not pairs
+
+    @property
+    def discriminator_mixes_images(self) -> bool:
+        """Whether a logit depends on the other images of the batch, by batch norm in D."""
+        return self.discriminator is not None and self.discriminator.normalisation == "batch"
+
+    @property
     def has_batch_norm(self) -> bool:
         """Whether a network normalises over the batch in training."""
-        in_discriminator = self.discriminator is not None and self.discriminator.normalisation == "batch"
-        return in_discriminator or not isinstance(self.generator, MLPGenerator) or bool(self.generator.normalisation)
+        return (
+            self.discriminator_mixes_images
+            or not isinstance(self.generator, MLPGenerator)
+            or bool(self.generator.normalisation)
+        )
 
     @property
     def needs_whole_batch(self) -> str | None:

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from gansmith.errors import UsageError
 from gansmith.facts import MachineFacts
@@ -53,6 +54,11 @@ def best_precision(device: torch.device) -> Precision:
     return "bfloat16" if capabilities.get("avx512_bf16") or capabilities.get("amx_bf16") else "float32"
 
 
+def supported_precision(precision: Precision, device: torch.device) -> Precision:
+    """Return a recipe's precision where the device computes it in hardware, else "float32": emulated is far slower."""
+    return precision if precision == best_precision(device) else "float32"
+
+
 def autocast(device: torch.device, precision: Precision) -> torch.autocast:
     """Return the context in which convolutions and matrix products run in `precision`."""
     return torch.autocast(device.type, dtype=DTYPES[precision], enabled=precision != "float32")
@@ -61,6 +67,11 @@ def autocast(device: torch.device, precision: Precision) -> torch.autocast:
 def full_precision(device: torch.device) -> AbstractContextManager[object]:
     """Return the context in which everything is computed in float32, whatever `autocast` is around it."""
     return nullcontext() if device.type == "meta" else torch.autocast(device.type, enabled=False)
+
+
+def at_least_float32(values: Tensor) -> Tensor:
+    """Return the values in float32, or as they are where they are float64."""
+    return values if values.dtype == torch.float64 else values.float()
 
 
 def seed_of(*parts: int | str) -> int:

@@ -14,6 +14,7 @@ AdversarialLossName = Literal["minimax", "non_saturating", "least_squares", "was
 LossName = Literal[AdversarialLossName, "elbo"]
 PenaltyName = Literal["r1", "r2", "gradient_penalty"]
 Precision = Literal["float32", "bfloat16"]
+UpdateName = Literal["alternating", "simultaneous"]
 Normalisation = Literal["batch", "spectral"]
 Rate = Annotated[float, Field(gt=0)]
 Weight = Annotated[float, Field(ge=0)]

@@ -217,9 +217,9 @@ def test_linear_decay_is_the_rate_that_optimisers_use_also_after_resuming(optimi
     later = watch_rates(resumed)
     advance(state, 4)
     advance(resumed, 4)
-    # D is updated before its 8 images are counted, G after them.
-    for name, start, first in (("discriminator", 0.02, 0), ("generator", 0.01, 8)):
-        expected = [start * schedule.factor(first + 8 * step) for step in range(7)]
+    # Both players are updated before the step's 8 images are counted.
+    for name, start in (("discriminator", 0.02), ("generator", 0.01)):
+        expected = [start * schedule.factor(8 * step) for step in range(7)]
         assert rates[name] == pytest.approx(expected)
         assert later[name] == pytest.approx(expected[3:])
         assert expected[-1] == pytest.approx(0.1 * start)

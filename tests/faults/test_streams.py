@@ -151,6 +151,6 @@ def test_24_signal_while_a_lost_connection_is_waited_for_saves_at_once(tmp_path,
     monkeypatch.setattr(StreamSource, "rows", rows)
     changes = ["batch_size=8", "generator.hidden=[16]", "discriminator.hidden=[16]"]
     began = time.monotonic()
-    with pytest.raises(Interrupted, match="stopped and saved at (8|16|24) images"):
+    with pytest.raises(Interrupted, match=r"stopped and saved at (8|16|24) images"):
         gansmith.train(f"stream:{folder}", "mlp", overrides=changes, images=800, out=tmp_path / "run", quiet=True)
     assert time.monotonic() - began < 10

@@ -9,10 +9,11 @@ from gansmith.data import Batch
 from gansmith.ema import settle_generator
 from gansmith.losses import LOSSES
 from gansmith.recipe import Recipe
-from gansmith.sampling import sample
+from gansmith.sampling import precision_of, sample
 from gansmith.training.pictures import PREVIEW_CLASSES, PREVIEW_COLUMNS, preview_count
 from gansmith.training.state import TrainState
 from gansmith.training.step import (
+    Draws,
     average,
     discriminator_step,
     draw,
@@ -20,11 +21,14 @@ from gansmith.training.step import (
     generator_step,
     initial_state,
     mean_of,
+    seed_dropout,
+    set_rates,
+    simultaneous_step,
 )
 
 
 class Adversarial:
-    """Generator and discriminator, updated in turn: `discriminator_steps` times D, once G."""
+    """Generator and discriminator, updated in turn: `discriminator_steps` times D, once G; or the last D with G."""
 
     def initialise(self, recipe: Recipe, seed: int, device: torch.device) -> TrainState:
         """Return fresh networks with weights drawn from the seed, their optimisers, and a copy of G as its average."""
@@ -32,44 +36,67 @@ class Adversarial:
 
     def batches(self, recipe: Recipe) -> dict[str, int]:
         """Return `real_d` for all discriminator steps together, and `real_g` where G's loss pairs with reals or G's
-        batch needs more labels than D's batches have.
+        batch takes other labels than those of whole batches of D.
         """
-        sizes = {"real_d": recipe.batch_size * recipe.discriminator_steps}
-        lacks_labels = recipe.num_classes and recipe.size_of_generator_batch > sizes["real_d"]
-        if LOSSES[recipe.loss].needs_real_in_g or lacks_labels:
-            sizes["real_g"] = recipe.size_of_generator_batch
+        sizes, of_generator = {"real_d": recipe.batch_size * recipe.discriminator_steps}, recipe.size_of_generator_batch
+        lacks_labels = recipe.num_classes and (of_generator > sizes["real_d"] or of_generator % recipe.batch_size)
+        pairs = LOSSES[recipe.loss].needs_real_in_g and recipe.update == "alternating"
+        if pairs or lacks_labels:
+            sizes["real_g"] = of_generator
         return sizes
 
     def step(self, state: TrainState, batches: dict[str, Batch]) -> dict[str, Tensor]:
-        """Take `discriminator_steps` steps of D and one of G, then average; return losses and D accuracy.
+        """Take `discriminator_steps` steps of D and one of G, then average; return losses and D accuracy."""
+        recipe = state.recipe
+        seed_dropout(state)
+        set_rates(state)
+        measured = self.update(state, batches, self.draws(state))
+        state.counters["images"] += recipe.batch_size * recipe.discriminator_steps
+        state.counters["steps"] += 1
+        average(state, recipe.batch_size * recipe.discriminator_steps)
+        return measured
 
-        The fakes of the last D step also serve the G step where its batch has that size and classes: another draw of
-        the same algorithm, for one forward pass of G less.
+    def draws(self, state: TrainState) -> list[Draws]:
+        """Return what each D step of a step draws, and last what the G step does.
+
+        The latents of the last D step also serve the G step where its batch has that size and classes: another draw of
+        the same algorithm.
         """
         recipe, size = state.recipe, state.recipe.batch_size
-        count, own = recipe.size_of_generator_batch, batches.get("real_g")
-        shares = own is None and count == size
-        keeps_graph = shares and state.micro_batch is None
-        measured = []
-        for index in range(recipe.discriminator_steps):
+        phases = [draw(state, "discriminator", size, index * size) for index in range(recipe.discriminator_steps)]
+        if recipe.shares_fakes:
+            return [*phases, phases[-1]]
+        # A rank has the labels of its share of each of D's batches, and the latents that go with them.
+        takes_labels = recipe.num_classes and "real_g" not in self.batches(recipe)
+        count, ahead = recipe.size_of_generator_batch, recipe.discriminator_steps * size
+        return [*phases, draw(state, "generator", count, ahead, count // size if takes_labels else 1)]
+
+    def update(self, state: TrainState, batches: dict[str, Batch], draws: list[Draws]) -> dict[str, Tensor]:
+        """Change both networks: what a step does on the device. Counters are read only.
+
+        Fakes that also serve the G step are made once, with their graph kept, unless memory forbids it.
+        """
+        recipe, own = state.recipe, batches.get("real_g")
+        size = len(draws[0].latents)
+        keeps_graph = recipe.shares_fakes and state.micro_batch is None
+        measured: list[dict[str, Tensor]] = []
+        for index, (latents, rng) in enumerate((each.latents, each.rng) for each in draws[:-1]):
             real = batches["real_d"].part(index * size, (index + 1) * size)
             steps_taken = state.counters["steps"] * recipe.discriminator_steps + index
-            draws = draw(state, "discriminator", size)
-            with torch.set_grad_enabled(keeps_graph and index == recipe.discriminator_steps - 1):
-                fake_images = generate(state, draws.latents, real.labels)
-            measured.append(discriminator_step(state, real, fake_images, draws.rng, steps_taken))
-            state.counters["images"] += size
-        labels = (own or batches["real_d"]).labels
-        fresh = draw(state, "generator", count)
+            is_last = index == recipe.discriminator_steps - 1
+            if is_last and recipe.update == "simultaneous":
+                return mean_of([*measured, simultaneous_step(state, real, latents, rng, steps_taken)])
+            with torch.set_grad_enabled(keeps_graph and is_last):
+                fake_images = generate(state, latents, real.labels)
+            measured.append(discriminator_step(state, real, fake_images, rng, steps_taken))
+        labels, latents = (own or batches["real_d"]).labels, draws[-1].latents
         result = generator_step(
             state,
             own if LOSSES[recipe.loss].needs_real_in_g else None,
-            None if labels is None else labels[-count:],
-            draws.latents if shares else fresh.latents,
+            None if labels is None else labels[-len(latents) :],
+            latents,
             fake_images if keeps_graph else None,
         )
-        state.counters["steps"] += 1
-        average(state, size * recipe.discriminator_steps)
         return {**mean_of(measured), **result}
 
     def settle(self, state: TrainState) -> None:
@@ -84,7 +111,8 @@ class Adversarial:
         if state.classes is not None:
             labels = torch.arange(min(len(state.classes.names), PREVIEW_CLASSES)).repeat_interleave(PREVIEW_COLUMNS)
             count = len(labels)
-        return sample(self.generator(state), count, seed, labels)
+        generator = self.generator(state)
+        return sample(generator, count, seed, labels, precision=precision_of(state.recipe, generator))
 
     def generator(self, state: TrainState) -> nn.Module:
         """Return the averaged generator."""

@@ -15,10 +15,20 @@ from gansmith.ema import settle_generator
 from gansmith.losses import kl_divergence, reconstruction_loss
 from gansmith.recipe import Recipe
 from gansmith.sampling import generate as decode
-from gansmith.sampling import sample
+from gansmith.sampling import precision_of, sample
 from gansmith.training.pictures import PREVIEW_COLUMNS, PREVIEW_COUNT
 from gansmith.training.state import TrainState
-from gansmith.training.step import average, collect_gradients, descend, draw, generate, initial_state
+from gansmith.training.step import (
+    average,
+    collect_gradients,
+    descend,
+    draw,
+    generate,
+    initial_state,
+    mean_over_ranks,
+    seed_dropout,
+    set_rates,
+)
 
 NUM_RECONSTRUCTED = PREVIEW_COUNT // 4
 NUM_SAMPLES = PREVIEW_COUNT // 2
@@ -39,22 +49,23 @@ class Autoencoder:
         """Take one step of both networks, then average; return the loss (the negative elbo in nats per image), its
         term `kl`, and `reconstruction_error`, the mean squared error of a value in [-1, 1].
         """
-        real, size = batches["real_d"], len(batches["real_d"].images)
+        real, size = batches["real_d"], state.recipe.batch_size
+        seed_dropout(state)
+        set_rates(state)
         noise = draw(state, "latents", size).latents
         with runtime.autocast(state.device, state.recipe.precision):
             mean, log_variance = state.modules["encoder"](real.images)
         latents = mean + torch.exp(0.5 * log_variance) * noise
         reconstructions = generate(state, latents, real.labels).float()
-        kl = kl_divergence(mean, log_variance).mean()
-        loss = reconstruction_loss(real.images, reconstructions).mean() + kl
-        collect_gradients(state, ("encoder", "generator"), loss)
+        kl = kl_divergence(mean, log_variance)
+        loss = reconstruction_loss(real.images, reconstructions) + kl
+        collect_gradients(state, ("encoder", "generator"), mean_over_ranks(loss, len(loss)))
+        descend(state, "encoder", "generator")
         state.counters["images"] += size
-        for name in ("encoder", "generator"):
-            descend(state, name)
         state.counters["steps"] += 1
         average(state, size)
         error = (real.images - reconstructions.detach()).square().mean()
-        return {"loss": loss.detach(), "reconstruction_error": error, "kl": kl.detach()}
+        return {"loss": loss.detach().mean(), "reconstruction_error": error, "kl": kl.detach().mean()}
 
     def settle(self, state: TrainState) -> None:
         """Measure the averaged generator's batch-norm statistics (`ema.settle_generator`); encoders have none."""
@@ -68,6 +79,7 @@ class Autoencoder:
         """
         chosen = torch.arange(NUM_RECONSTRUCTED) * len(reals.images) // NUM_RECONSTRUCTED
         real, generator = reals.images[chosen], self.generator(state)
+        precision = precision_of(state.recipe, generator)
         labels_of_reals, labels = None, None
         if state.classes is not None and reals.labels is not None:
             labels_of_reals = reals.labels[chosen]
@@ -76,9 +88,9 @@ class Autoencoder:
             means, _ = state.ema["encoder"](real.to(state.device))
         pairs = torch.stack([
             real.view(-1, PREVIEW_COLUMNS, *real.shape[1:]),
-            decode(generator, means, labels_of_reals).view(-1, PREVIEW_COLUMNS, *real.shape[1:]),
+            decode(generator, means, labels_of_reals, precision=precision).view(-1, PREVIEW_COLUMNS, *real.shape[1:]),
         ], dim=1)  # fmt: skip
-        return torch.cat([pairs.flatten(0, 2), sample(generator, NUM_SAMPLES, seed, labels)])
+        return torch.cat([pairs.flatten(0, 2), sample(generator, NUM_SAMPLES, seed, labels, precision=precision)])
 
     def generator(self, state: TrainState) -> nn.Module:
         """Return the averaged generator: the decoder."""

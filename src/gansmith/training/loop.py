@@ -13,10 +13,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from gansmith import runtime
+from gansmith import ranks, runtime
 from gansmith.budget import Budget
 from gansmith.data import Batch, TrainingData
-from gansmith.data.order import WaitEnded
+from gansmith.data.order import Indices, WaitEnded
 from gansmith.errors import DataError, DivergedError
 from gansmith.images import to_float
 from gansmith.training.log import Progress
@@ -44,9 +44,17 @@ class Batches:
         self._data, self._state = data, state
 
     def indices(self) -> dict[str, Any]:
-        """Return name -> item numbers (N,) int64 of the next step's batches."""
+        """Return name -> item numbers (N,) int64 of this rank's part of the next step's batches."""
         step = self._state.counters["steps"]
-        return {name: self._orders[name].indices(step * size, size) for name, size in self._sizes.items()}
+        return {
+            name: self._part(name, self._orders[name].indices(step * size, size)) for name, size in self._sizes.items()
+        }
+
+    def _part(self, name: str, indices: Indices) -> Indices:
+        """Return this rank's part of each of the batches that lie behind one another in `real_d`."""
+        batches = indices.reshape(self._state.recipe.discriminator_steps if name == "real_d" else 1, -1)
+        start, stop = ranks.share_of(batches.shape[1])
+        return batches[:, start:stop].flatten()
 
     def next(self) -> dict[str, Batch]:
         """Return the next step's batches; nothing is consumed until the step has counted itself."""

@@ -4,20 +4,21 @@
     draw latents z, or take those of the last D step;  descend  mean[ loss.g(D(x), D(G(z))) ]  in G
     average G's weights
 
-Losses give one value per sample and are reduced here, once. Nothing here waits for the device.
+That is the alternating update. In the simultaneous one both players descend from the same point, and the last D step
+and the G step are one: `simultaneous_step`. Losses give one value per sample and are reduced here, once, over the batch
+of all ranks, each of which computes its share of it. Nothing here waits for the device.
 """
 
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 
-from gansmith import runtime
+from gansmith import ranks, runtime
 from gansmith.build import build_networks, build_optimizer
 from gansmith.data import Batch
 from gansmith.ema import ema_decay, update_ema
@@ -25,6 +26,7 @@ from gansmith.losses import LOSSES
 from gansmith.penalties import PENALTIES
 from gansmith.recipe import Recipe
 from gansmith.regularisation import clip_weights, weight_loss
+from gansmith.training.gradients import frozen, one_backward, two_backwards
 from gansmith.training.state import TrainState
 
 
@@ -56,13 +58,36 @@ class Draws:
     rng: torch.Generator
 
 
-def draw(state: TrainState, phase: str, count: int) -> Draws:
-    """Return the draws of a phase as a function of (seed, images seen, phase) alone; dropout is reseeded with them."""
-    parts = (state.seed, "step", state.counters["images"], phase)
-    torch.manual_seed(runtime.seed_of(*parts, "dropout"))
-    rng = runtime.generator_for(state.device, *parts)
+def draw(state: TrainState, phase: str, count: int, ahead: int = 0, batches: int = 1) -> Draws:
+    """Return this rank's part of the draws of a phase: a function of (seed, images seen, phase) and the rank alone.
+
+    Args:
+        state: its seed and counters.
+        phase: whose draws.
+        count: latents of all ranks together.
+        ahead: images seen within this step before the phase.
+        batches: that the latents are, one behind the other; a rank has a share of each.
+    """
+    rng = runtime.generator_for(state.device, state.seed, "step", state.counters["images"] + ahead, phase)
     latents = torch.randn(count, state.recipe.generator.latent_dim, generator=rng, device=state.device)
-    return Draws(latents, rng)
+    start, stop = ranks.share_of(count // batches)
+    return Draws(latents.view(batches, -1, latents.shape[1])[:, start:stop].flatten(0, 1), rng)
+
+
+def seed_dropout(state: TrainState) -> None:
+    """Seed torch's global generator, which dropout draws from, for this step: each rank drops other values."""
+    rank = ranks.current().rank
+    torch.manual_seed(runtime.seed_of(state.seed, "step", state.counters["images"], "dropout", *([rank] * (rank > 0))))
+
+
+def set_rates(state: TrainState) -> None:
+    """Give the optimisers the learning rates of this step, where the recipe has a schedule."""
+    recipe = state.recipe
+    if recipe.learning_rate_schedule is not None:
+        factor = recipe.learning_rate_schedule.factor(state.counters["images"])
+        for name, optimizer in state.optimizers.items():
+            for group in optimizer.param_groups:
+                group["lr"] = recipe.optimizer_of(name).learning_rate * factor
 
 
 def generate(state: TrainState, latents: Tensor, labels: Tensor | None) -> Tensor:
@@ -87,25 +112,46 @@ def discriminator_step(
     Returns:
         `loss_d`, `d_accuracy` and each `penalty_*` applied, as 0-d tensors.
     """
-    recipe, count, discriminator = state.recipe, len(real.images), state.modules["discriminator"]
-    measured = []
+    recipe, discriminator = state.recipe, state.modules["discriminator"]
+    count, measured = len(real.images), []
     for start, stop in parts_of(count, state.micro_batch):
         part, fake = real.part(start, stop), fake_images[start:stop].detach()
-        with runtime.autocast(state.device, recipe.precision):
-            real_logits = discriminator(part.images, part.labels)
-            fake_logits = discriminator(fake, part.labels)
+        real_logits, fake_logits = logits_of_pair(state, part.images, fake, part.labels)
         loss = LOSSES[recipe.loss].d(real_logits, fake_logits)
         penalties = due_penalties(recipe, discriminator, part, fake, rng, steps_taken)
         total = loss + sum(weight * value for weight, value in penalties.values())
-        collect_gradients(state, ["discriminator"], total.sum() / count)
-        measured.append({
-            "loss_d": loss.detach().mean(),
-            "d_accuracy": (real_logits > fake_logits).float().mean(),
-            **{f"penalty_{name}": value.detach().mean() for name, (_, value) in penalties.items()},
-        })  # fmt: skip
+        collect_gradients(state, ["discriminator"], mean_over_ranks(total, count))
+        measured.append(measured_of(loss, real_logits, fake_logits, penalties))
     descend(state, "discriminator")
-    clip_weights(discriminator, recipe.regularisation)
     return mean_of(measured)
+
+
+def logits_of_pair(
+    state: TrainState, real_images: Tensor, fake_images: Tensor, labels: Tensor | None
+) -> tuple[Tensor, Tensor]:
+    """Return D's logits (N,) of reals and of fakes of the same classes, in one pass where batch norm in D forbids none.
+
+    Batch norm has statistics of reals and of fakes apart, as usual. In one pass, spectral norm iterates once.
+    """
+    discriminator = state.modules["discriminator"]
+    with runtime.autocast(state.device, state.recipe.precision):
+        if state.recipe.discriminator_mixes_images:
+            return discriminator(real_images, labels), discriminator(fake_images, labels)
+        both = torch.cat([real_images, fake_images.to(real_images.dtype)])
+        logits: Tensor = discriminator(both, None if labels is None else labels.repeat(2))
+        real_logits, fake_logits = logits.chunk(2)
+        return real_logits, fake_logits
+
+
+def measured_of(
+    loss: Tensor, real_logits: Tensor, fake_logits: Tensor, penalties: Mapping[str, tuple[float, Tensor]]
+) -> dict[str, Tensor]:
+    """Return what a discriminator step reports, as 0-d tensors."""
+    return {
+        "loss_d": loss.detach().mean(),
+        "d_accuracy": (real_logits > fake_logits).float().mean(),
+        **{f"penalty_{name}": value.detach().mean() for name, (_, value) in penalties.items()},
+    }
 
 
 def due_penalties(
@@ -147,10 +193,58 @@ def generator_step(
                 with torch.no_grad():
                     real_logits = discriminator(real.images[start:stop], part_labels)
         loss = LOSSES[recipe.loss].g(real_logits, fake_logits)
-        collect_gradients(state, ["generator"], loss.sum() / count)
+        collect_gradients(state, ["generator"], mean_over_ranks(loss, count))
         measured.append({"loss_g": loss.detach().mean()})
     descend(state, "generator")
     return mean_of(measured)
+
+
+def simultaneous_step(
+    state: TrainState, real: Batch, latents: Tensor, rng: torch.Generator, steps_taken: int
+) -> dict[str, Tensor]:
+    """Descend both losses from the same point, with the same fakes and one pass of D over them.
+
+    Args:
+        state: both networks and optimisers are changed.
+        real: as in `discriminator_step`; G's loss is paired with them too, where it pairs.
+        latents: (N, latent_dim).
+        rng: that penalties draw from.
+        steps_taken: as in `discriminator_step`.
+
+    Returns:
+        what both steps return.
+    """
+    recipe, discriminator = state.recipe, state.modules["discriminator"]
+    count, measured = len(latents), []
+    for start, stop in parts_of(count, state.micro_batch):
+        part = real.part(start, stop)
+        fake_images = generate(state, latents[start:stop], part.labels)
+        fake = fake_images.detach().requires_grad_(True)
+        real_logits, fake_logits = logits_of_pair(state, part.images, fake, part.labels)
+        loss = LOSSES[recipe.loss].d(real_logits, fake_logits)
+        loss_g = LOSSES[recipe.loss].g(real_logits.detach(), fake_logits)
+        penalties = due_penalties(recipe, discriminator, part, fake, rng, steps_taken)
+        if penalties:
+            total = torch.stack([weight * value for weight, value in penalties.values()]).sum(0)
+            collect_gradients(state, ["discriminator"], mean_over_ranks(total, count))
+        both = mean_over_ranks(loss, count), mean_over_ranks(loss_g, count)
+        gradients = (two_backwards if recipe.discriminator_mixes_images else one_backward)(
+            *both, real_logits, fake_logits, fake, parameters_of(state.optimizers["discriminator"])
+        )
+        torch.autograd.backward(fake_images, gradients, inputs=parameters_of(state.optimizers["generator"]))
+        measured.append({**measured_of(loss, real_logits, fake_logits, penalties), "loss_g": loss_g.detach().mean()})
+    descend(state, "discriminator", "generator")
+    return mean_of(measured)
+
+
+def mean_over_ranks(values: Tensor, count: int) -> Tensor:
+    """Return this rank's part of the mean over the batch: the sum of (n,) values / items of all ranks.
+
+    Args:
+        values: of a part of this rank's share.
+        count: items of this rank's share.
+    """
+    return values.sum() / (count * ranks.current().size)
 
 
 def parts_of(count: int, micro_batch: int | None) -> list[tuple[int, int]]:
@@ -165,36 +259,22 @@ def collect_gradients(state: TrainState, names: Sequence[str], loss: Tensor) -> 
     torch.autograd.backward(loss, inputs=inputs)
 
 
-def descend(state: TrainState, name: str) -> None:
-    """Take one optimiser step of `state.modules[name]` down the gradients collected, and forget them."""
-    recipe, optimizer = state.recipe, state.optimizers[name]
-    if (weights := weight_loss(state.modules[name], recipe.regularisation)) is not None:
-        collect_gradients(state, [name], weights)
-    if recipe.learning_rate_schedule is not None:
-        settings = recipe.optimizer_of(name)
-        factor = recipe.learning_rate_schedule.factor(state.counters["images"])
-        for group in optimizer.param_groups:
-            group["lr"] = settings.learning_rate * factor
-    optimizer.step()
-    optimizer.zero_grad(set_to_none=True)
+def descend(state: TrainState, *names: str) -> None:
+    """Take one optimiser step of each of these modules down the gradients that all ranks collected, and forget them."""
+    recipe = state.recipe
+    ranks.sum_gradients([parameter for name in names for parameter in parameters_of(state.optimizers[name])])
+    for name in names:
+        if (weights := weight_loss(state.modules[name], recipe.regularisation)) is not None:
+            collect_gradients(state, [name], weights)
+        state.optimizers[name].step()
+        state.optimizers[name].zero_grad(set_to_none=True)
+        if name == "discriminator":
+            clip_weights(state.modules[name], recipe.regularisation)
 
 
 def parameters_of(optimizer: torch.optim.Optimizer) -> list[nn.Parameter]:
     """Return what the optimiser changes."""
     return [parameter for group in optimizer.param_groups for parameter in group["params"]]
-
-
-@contextmanager
-def frozen(module: nn.Module) -> Iterator[None]:
-    """Let gradients pass through a module without collecting them in its parameters (a third of its backward)."""
-    parameters = list(module.parameters())
-    for parameter in parameters:
-        parameter.requires_grad_(False)
-    try:
-        yield
-    finally:
-        for parameter in parameters:
-            parameter.requires_grad_(True)
 
 
 def average(state: TrainState, batch_size: int) -> None:
