@@ -221,11 +221,7 @@ def _plan(
 ) -> Plan | None:  # fmt: skip
     if intervals.evaluate_every is None:
         return None
-    if isinstance(train, StreamedSet):
-        raise UsageError(
-            f"--evaluate-every: a score is of all real images, and those of {train.name} are streamed; leave it out, "
-            "and afterwards compare with a part: gansmith evaluate RUN --data FOLDER, with some of its parquet files"
-        )
+    assert isinstance(train, DataSet), "check_evaluable refuses streams"
     test = open_test(source, recipe, fit, display)
     precision = runtime.supported_precision(recipe.precision, device)
     return Plan(
