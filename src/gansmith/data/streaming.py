@@ -61,7 +61,7 @@ class StreamedSet:
     """
 
     def __init__(self, source: StreamSource, form: Form, *, with_labels: bool = False, allow_bad: bool = False) -> None:
-        self._source, self._form, self._allow_bad = source, form, allow_bad
+        self._source, self._form = source, form
         self.name, self.class_names = source.name, source.class_names if with_labels else ()
         self.fingerprint = stamp_of(source.stamp, form.text)[:16]
         self._num_rows = np.array([group.num_rows for group in source.groups], np.int64)
