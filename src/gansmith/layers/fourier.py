@@ -49,7 +49,8 @@ class FourierConvTranspose2d(nn.ConvTranspose2d):
             "on_kernel": on_kernel.transpose(0, 1).flatten(0, 1),
         }
         for name, matrix in constants.items():
-            self.register_buffer(name, matrix, persistent=False)  # float64, so that a network in float64 is exact
+            # float64, so that a network in float64 is exact
+            self.register_buffer(name, matrix.to(self.weight.device), persistent=False)
         self.register_buffer("fixed_kernels", None, persistent=False)
 
     def kernels(self) -> Tensor:

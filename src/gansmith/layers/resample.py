@@ -87,8 +87,8 @@ def pixels_of(squares: Tensor) -> Tensor:
 def squares_kernel(weight: Tensor) -> Tensor:
     """Return the kernel (out, 4 in, 3, 3) over 2x2 squares that does what one of stride 2 does to pixels.
 
-    Output i of stride 2 reads the pixels from 2i - p to 2i - p + K - 1, p = (K - 1) // 2. They lie in the squares i - 1 to
-    i + 1, whose other taps are 0.
+    Output i of stride 2 reads the pixels from 2i - p to 2i - p + K - 1, p = (K - 1) // 2. They lie in the squares from
+    i - 1 to i + 1, whose other taps are 0.
 
     Args:
         weight: (out, in, K, K), K 4 or 5.
