@@ -18,6 +18,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from gansmith import ranks
 from gansmith.errors import UsageError
 from gansmith.facts import MachineFacts
 from gansmith.settings import Precision
@@ -132,12 +133,13 @@ def return_free_memory() -> None:
 
 
 def machine_facts(device: torch.device) -> dict[str, Any]:
-    """Return what bit-for-bit repetition depends on: torch version, threads, processor, device."""
+    """Return what bit-for-bit repetition depends on: torch version, threads, processor, device, number of ranks."""
     return {
         "torch": torch.__version__,
         "threads": torch.get_num_threads(),
         "cpu": f"{torch.cpu.get_capabilities().get('cpu_name', platform.processor())} {_vector_width()}",
         "device": torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu",
+        "ranks": ranks.current().size,
     }
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -69,6 +71,11 @@ class TrainCommand(Command):
     """Write TensorBoard events into the run folder (extra: track)."""
     device: Annotated[str, tyro.conf.arg(metavar="DEVICE")] = "auto"
     """auto, cpu, cuda, cuda:1."""
+    ranks: Annotated[str | None, tyro.conf.arg(metavar="N", help_behavior_hint="")] = None
+    """Train by so many processes of this machine together, each with its share of a batch: on its GPU, or its part of
+    the CPU's cores."""
+    sync_batch: bool = False
+    """Of several ranks, batch norm has the statistics of the whole batch, not of each rank's share."""
     dry_run: bool = False
     """Show networks, FLOPs, memory and time, and train nothing."""
     quiet: bool = False
@@ -81,6 +88,13 @@ class TrainCommand(Command):
         if self.dry_run:
             self._show_estimate(request, values)
             return
+        if num_ranks := self._ranks_to_start(values.pop("ranks")):
+            from gansmith.launch import check_ranks, launch
+
+            check_ranks(num_ranks, self.device)
+            if code := launch(self.arguments, num_ranks):
+                sys.exit(code)
+            return
         from gansmith.training.run import rerun, train
 
         if self.config is not None:
@@ -90,7 +104,7 @@ class TrainCommand(Command):
             changes = Intervals(None, values["keep_every"], values["evaluate_every"], values["patience"])
             rerun(
                 self.config, self.out, self._budget(values), self.device, changes=changes,
-                options=Options(self.allow_bad, self.track), quiet=self.quiet,
+                options=Options(self.allow_bad, self.track), sync_batch=self.sync_batch, quiet=self.quiet,
             )  # fmt: skip
             return
         train(
@@ -103,6 +117,7 @@ class TrainCommand(Command):
             fit=request.fit,
             allow_bad=self.allow_bad,
             track=self.track,
+            sync_batch=self.sync_batch,
             out=self.out,
             device=self.device,
             quiet=self.quiet,
@@ -119,6 +134,7 @@ class TrainCommand(Command):
             "keep_every": parsed(problems, "--keep-every", self.keep_every, parse_count),
             "evaluate_every": parsed(problems, "--evaluate-every", self.evaluate_every, parse_count),
             "patience": parsed(problems, "--patience", self.patience, parse_count),
+            "ranks": parsed(problems, "--ranks", self.ranks, parse_count),
         }
         if self.patience is not None and self.evaluate_every is None and self.config is None:
             problems.append(PATIENCE_ALONE)
@@ -128,11 +144,21 @@ class TrainCommand(Command):
         recipe = DEFAULT_RECIPE if self.recipe is None else self.recipe
         request = Request(recipe, self.set, size, channels, self.conditional, fit)
         problems += request.problems()
+        if self.ranks is not None and self.dry_run:
+            problems.append("--dry-run: tries a step in one process; leave --ranks out")
         if self.config is not None and (ignored := self._given_beside_config()):
             problems.append(f"--config: the file says this already; {', '.join(ignored)} cannot be given with it")
         if problems:
             raise UsageError(problems)
         return {**values, "request": request}
+
+    @staticmethod
+    def _ranks_to_start(num_ranks: int | None) -> int | None:
+        """Return how many processes to start, or None where this one trains: alone, or as one that torchrun started."""
+        there_are = int(os.environ.get("WORLD_SIZE", "1"))
+        if there_are > 1 and num_ranks not in (None, there_are):
+            raise UsageError(f"--ranks {num_ranks}: torchrun has started {there_are} processes; leave it out")
+        return None if there_are > 1 or num_ranks == 1 else num_ranks
 
     def _given_beside_config(self) -> list[str]:
         names = {"data": "DATA", "recipe": "--recipe", "set": "--set", "size": "--size", "channels": "--channels",
@@ -153,7 +179,7 @@ class TrainCommand(Command):
         from gansmith.training.log import Display
         from gansmith.training.memory import choose_micro_batch
         from gansmith.training.objectives import OBJECTIVES
-        from gansmith.training.run import resolve
+        from gansmith.training.preparation import resolve
 
         display = Display(self.quiet)
         runtime.keep_large_allocations()
