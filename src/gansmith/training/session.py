@@ -17,7 +17,7 @@ import torch
 
 from gansmith import runtime
 from gansmith.budget import Budget
-from gansmith.checkpoint import clean_up, read_newest, save_checkpoint
+from gansmith.checkpoint import clean_up, read_newest
 from gansmith.data import Batch, DataSet
 from gansmith.errors import DivergedError, Interrupted, ResourceError
 from gansmith.facts import Classes
@@ -31,6 +31,7 @@ from gansmith.training.memory import is_out_of_memory
 from gansmith.training.objective import Objective
 from gansmith.training.objectives import OBJECTIVES
 from gansmith.training.pictures import save_preview, shown_reals
+from gansmith.training.saver import Saver
 from gansmith.training.state import TrainState
 from gansmith.training.stop import StopSignal
 from gansmith.training.track import Tracker
@@ -99,7 +100,7 @@ class Session:
         self.stop = StopSignal()
         self._preview_seconds = math.inf  # not known yet
         self._tracker: Tracker | None = None
-        self._failed_save: ResourceError | None = None
+        self._saver = Saver(self.checkpoints, data.fingerprint, config.keep_every, in_background=device.type == "cuda")
 
     def train(self) -> Run:
         """Start or go on, until the budget is spent.
@@ -120,7 +121,7 @@ class Session:
                     f"--set batch_size={half} and another --out, or a smaller --size"
                 ) from error
         finally:
-            self._close_tracker()
+            self._close()
         self.config = dataclasses.replace(self.config, micro_batch=half)
         if self.device.type == "cuda":
             torch.cuda.empty_cache()
@@ -132,7 +133,7 @@ class Session:
                 raise
             raise ResourceError(f"out of memory even with {half} images at a time; take a smaller --size") from error
         finally:
-            self._close_tracker()
+            self._close()
 
     def _train(self) -> Run:
         try:
@@ -161,10 +162,11 @@ class Session:
         with self.stop:
             loop.run()
             watch.finish()
+            self._saver.wait()
         self.display.close()
-        if self._failed_save is not None:
+        if (failure := self._saver.failure) is not None:
             raise ResourceError(
-                f"{self.folder}: the end of the training could not be saved ({self._failed_save}); make room, then the "
+                f"{self.folder}: the end of the training could not be saved ({failure}); make room, then the "
                 "same command goes on from the last checkpoint"
             )
         if self.stop.received is not None:
@@ -241,7 +243,9 @@ class Session:
                 self._tracker = None
                 log.warning("%s; training goes on without TensorBoard events", error)
 
-    def _close_tracker(self) -> None:
+    def _close(self) -> None:
+        """End what goes on beside training; after it, the checkpoints are those of the last snapshot."""
+        self._saver.wait()
         self._track(Tracker.close)
         self._tracker = None
 
@@ -257,12 +261,7 @@ class Session:
                 self._show(state)
             except OSError as error:
                 log.warning("%s: a picture is lost (%s)", self.folder / "samples", error.strerror or error)
-        try:
-            save_checkpoint(state, self.checkpoints, seconds, self.data.fingerprint, is_settled, self.config.keep_every)
-            self._failed_save = None
-        except ResourceError as error:
-            self._failed_save = error
-            log.warning("%s; training goes on, and tries again later", error)
+        self._saver.save(state, seconds, is_settled)
 
     def _show(self, state: TrainState) -> None:
         started = time.perf_counter()
