@@ -47,9 +47,7 @@ class Autoencoder:
         """Take one step of both networks, then average; return the loss (the negative elbo in nats per image), its
         term `kl`, and `reconstruction_error`, the mean squared error of a value in [-1, 1].
         """
-        return whole_step(
-            state, state.recipe.batch_size, lambda: self.update(state, batches, self.draws(state))
-        )
+        return whole_step(state, state.recipe.batch_size, lambda: self.update(state, batches, self.draws(state)))
 
     def draws(self, state: TrainState) -> list[Draws]:
         """Return what a step draws: the noise of the latents."""

@@ -1,8 +1,8 @@
 """Steps that are recorded once and then replayed: on a GPU, hundreds of kernels for one launch.
 
 A recording repeats device work alone; no Python runs. So whatever differs from step to step must reach the work through
-tensors that are overwritten (batches, latents, learning rates) or generators that are seeded anew, and a step whose work
-is another one (another lazy penalty is due) has a recording of its own. What records is a `Recorder`: `cuda_graph.py`,
+tensors that are overwritten (batches, latents, learning rates) or generators that are seeded anew, and a step that does
+other work (another lazy penalty is due) has a recording of its own. What records is a `Recorder`: `cuda_graph.py`,
 or a stand-in in tests. The average and the counters stay outside.
 """
 

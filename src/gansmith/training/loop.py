@@ -16,6 +16,7 @@ from torch import Tensor
 from gansmith import ranks, runtime
 from gansmith.budget import Budget
 from gansmith.data import Batch, Order, TrainingData
+from gansmith.data.feed import Feed
 from gansmith.data.order import Indices
 from gansmith.errors import DivergedError
 from gansmith.images import to_float
@@ -41,7 +42,7 @@ class Batches:
     def __init__(self, objective: Objective, state: TrainState, data: TrainingData) -> None:
         self._sizes = objective.batches(state.recipe)
         self._orders = {name: Order(state.seed, len(data), name) for name in self._sizes}
-        self._data, self._state = data, state
+        self._feed, self._state = Feed(data, state.device), state
 
     def indices(self) -> dict[str, Any]:
         """Return name -> item numbers (N,) int64 of this rank's part of the next step's batches."""
@@ -58,7 +59,7 @@ class Batches:
 
     def next(self) -> dict[str, Batch]:
         """Return the next step's batches; nothing is consumed until the step has counted itself."""
-        batches = {name: self._data.batch(places).to(self._state.device) for name, places in self.indices().items()}
+        batches = {name: self._feed.batch(places) for name, places in self.indices().items()}
         return {name: Batch(to_float(b.images), b.labels, b.condition) for name, b in batches.items()}
 
 

@@ -25,6 +25,7 @@ from gansmith.recipe import Recipe
 from gansmith.restore import restore
 from gansmith.training.evaluations import scalars_of
 from gansmith.training.folder import CONFIG, RunConfig
+from gansmith.training.graph import for_device
 from gansmith.training.log import Display, Metrics, Progress
 from gansmith.training.loop import Loop
 from gansmith.training.memory import is_out_of_memory
@@ -188,6 +189,8 @@ class Session:
         checkpoint, passed_over = read_newest(self.checkpoints)
         for reason in passed_over:
             log.warning("%s; going on from an earlier checkpoint", reason)
+        recipe = self.config.recipe
+        self.objective = for_device(OBJECTIVES[recipe.objective], recipe, self.device, self.display.say)
         state = self.objective.initialise(self.config.recipe, self.config.seed, self.device)
         state.micro_batch = self.config.micro_batch
         if self.config.recipe.num_classes:
@@ -210,8 +213,8 @@ class Session:
         if self.options.track:
             self._tracker = Tracker(self.folder, recipe, images, [*self.metrics.read(), *scalars_of(self.folder)])
         self.display.say(
-            f"{self.folder}: {self.config.request.name} ({recipe.id}), {recipe.loss}, {recipe.precision} on "
-            f"{state.device}, seed {state.seed}, for {self.budget}"
+            f"{self.folder}: {self.config.request.name} ({recipe.id}), {recipe.loss}, "
+            f"{runtime.precision_text(state.device, recipe.precision)}, seed {state.seed}, for {self.budget}"
         )
         if not (self.folder / "reals.png").exists():
             save_preview(self._reals.images, self.folder / "reals.png")
