@@ -5,12 +5,12 @@ It knows objectives only by their protocol, and reads nothing back from the devi
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-import torch
 from torch import Tensor
 
 from gansmith import ranks, runtime
@@ -189,7 +189,7 @@ class Loop:
         self.on_record(Progress(share, remaining, record))
 
     def _check_finite(self, means: dict[str, float]) -> None:
-        bad = [name for name, value in means.items() if not torch.isfinite(torch.tensor(value))]
+        bad = [name for name, value in means.items() if not math.isfinite(value)]
         if bad:
             trained = ["generator", *(["discriminator"] if self.state.recipe.discriminator else [])]
             rates = " and ".join(f"--set {name}_optimizer.learning_rate=..." for name in trained)
