@@ -30,7 +30,7 @@ LAYERS: list[set[str]] = [
     }
     | {"training.pictures", "training.draws", "training.graph", "training.cuda_graph"},
     {"training.loop", "training.session", "training.run"}
-    | {"training.estimate", "training.memory", "training.watch"}
+    | {"training.estimate", "training.memory", "training.watch", "bench"}
     | {f"evaluation.{name}" for name in ("exhibit", "wording", "markup", "charts", "page")}
     | {f"evaluation.{name}" for name in ("significance", "entries", "comparison", "comparison_page")}
     | {f"evaluation.{name}" for name in ("trials", "detection", "worth", "modes", "memories", "requested")}

@@ -16,12 +16,16 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from gansmith.errors import UsageError
 from gansmith.facts import MachineFacts
 from gansmith.settings import Precision
 
-_M_TRIM_THRESHOLD, _M_MMAP_MAX = -1, -4
+_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD, _M_MMAP_MAX = -1, -3, -4
+_MMAP_MAX = 65_536
+_LARGEST_MMAP_THRESHOLD = 32 * 2**20
+"""What glibc's threshold has grown to once a block of that size was freed; trimming starts at twice that."""
 PROBE_CHANNELS, PROBE_SIDE, PROBE_BATCH, PROBE_SECONDS = 128, 16, 32, 0.2
 DTYPES: dict[Precision, torch.dtype] = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 
@@ -74,6 +78,11 @@ def best_precision(device: torch.device) -> Precision:
     return "bfloat16" if capabilities.get("avx512_bf16") or capabilities.get("amx_bf16") else "float32"
 
 
+def supported_precision(precision: Precision, device: torch.device) -> Precision:
+    """Return a recipe's precision where the device computes it in hardware, else "float32": emulated is far slower."""
+    return precision if precision == best_precision(device) else "float32"
+
+
 def autocast(device: torch.device, precision: Precision) -> torch.autocast:
     """Return the context in which convolutions and matrix products run in `precision`."""
     return torch.autocast(device.type, dtype=DTYPES[precision], enabled=precision != "float32")
@@ -82,6 +91,11 @@ def autocast(device: torch.device, precision: Precision) -> torch.autocast:
 def full_precision(device: torch.device) -> AbstractContextManager[object]:
     """Return the context in which everything is computed in float32, whatever `autocast` is around it."""
     return nullcontext() if device.type == "meta" else torch.autocast(device.type, enabled=False)
+
+
+def at_least_float32(values: Tensor) -> Tensor:
+    """Return the values in float32, or as they are where they are float64."""
+    return values if values.dtype == torch.float64 else values.float()
 
 
 def seed_of(*parts: int | str) -> int:
@@ -105,6 +119,20 @@ def keep_large_allocations() -> None:
     libc = ctypes.CDLL(None)
     libc.mallopt(_M_MMAP_MAX, 0)
     libc.mallopt(_M_TRIM_THRESHOLD, 2**31 - 1)
+
+
+def use_default_allocations() -> None:
+    """Undo `keep_large_allocations`, for a comparison with code that has not called it, and give back what is free.
+
+    glibc's threshold moves by itself until it is set for the first time; it is set to where it moves at the most.
+    """
+    if sys.platform != "linux" or platform.libc_ver()[0] != "glibc":
+        return
+    libc = ctypes.CDLL(None)
+    libc.mallopt(_M_MMAP_MAX, _MMAP_MAX)
+    libc.mallopt(_M_MMAP_THRESHOLD, _LARGEST_MMAP_THRESHOLD)
+    libc.mallopt(_M_TRIM_THRESHOLD, 2 * _LARGEST_MMAP_THRESHOLD)
+    return_free_memory()
 
 
 def return_free_memory() -> None:

@@ -257,7 +257,7 @@ def watch_generator(state: TrainState) -> list[tuple[int, torch.Tensor | None]]:
         ("hinge", 0, None, 2, {"real_d": 16}),
         ("hinge", NUM_CLASSES, 20, 1, {"real_d": 8, "real_g": 20}),
         ("hinge", NUM_CLASSES, 16, 2, {"real_d": 16}),
-        ("hinge", NUM_CLASSES, 3, 1, {"real_d": 8}),
+        ("hinge", NUM_CLASSES, 3, 1, {"real_d": 8, "real_g": 3}),
         ("relativistic", 0, 20, 1, {"real_d": 8, "real_g": 20}),
         ("relativistic", NUM_CLASSES, 5, 3, {"real_d": 24, "real_g": 5}),
     ],

@@ -324,7 +324,7 @@ def test_kernel_is_that_of_every_strided_convolution(role, kernel):
 def test_head_and_stem_choose_the_first_and_last_convolution(head, last, stem):
     generator = build_generator(recipe_of((DCGANGenerator(width=2, head=head, stem=stem), DCGANDiscriminator())))
     layers = [module for module in generator.modules() if isinstance(module, nn.Conv2d | nn.ConvTranspose2d)]
-    assert type(layers[-1]) is last
+    assert isinstance(layers[-1], last)
     assert layers[-1].out_channels == 1
     assert (layers[0].stride == (1, 1)) is stem
     assert sum(layer.stride == (2, 2) for layer in layers) == 2

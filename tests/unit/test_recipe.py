@@ -10,6 +10,7 @@ import yaml
 from pydantic import ValidationError
 
 from gansmith.recipe import (
+    ADDED,
     SGD,
     UNUSED,
     Adam,
@@ -274,8 +275,15 @@ def test_what_an_adversarial_recipe_cannot_be_combined_with_is_refused_with_the_
 @pytest.mark.parametrize(("recipe", "unused"), [(mlp(), UNUSED["adversarial"]), (autoencoder(), UNUSED["autoencoder"])])
 def test_json_leaves_out_what_the_objective_makes_no_use_of(recipe, unused):
     written = json.loads(recipe.canonical_json())
-    assert written.keys() == Recipe.model_fields.keys() - unused == recipe.model_dump().keys()
+    assert written.keys() == Recipe.model_fields.keys() - unused - ADDED.keys() == recipe.model_dump().keys()
     assert Recipe.model_validate(written) == recipe
+
+
+def test_json_names_a_field_of_later_where_it_is_not_what_was_done_before():
+    recipe = mlp(update="simultaneous")
+    assert json.loads(recipe.canonical_json())["update"] == "simultaneous"
+    assert Recipe.model_validate_json(recipe.canonical_json()) == recipe
+    assert recipe.id != mlp().id
 
 
 def test_every_change_of_an_autoencoder_changes_the_id():

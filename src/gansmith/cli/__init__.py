@@ -15,6 +15,7 @@ from typing import Annotated
 
 import tyro
 
+from gansmith.cli.bench import BenchCommand
 from gansmith.cli.classify import ACTIONS, ClassifyCommand
 from gansmith.cli.command import Command, unknown_arguments
 from gansmith.cli.compare import CompareCommand
@@ -27,7 +28,7 @@ from gansmith.cli.show import ShowCommand
 from gansmith.cli.train import TrainCommand
 from gansmith.errors import GansmithError, UsageError, near_matches
 
-COMMANDS = ("train", "data", "sample", "interpolate", "evaluate", "compare", "classify", "show", "recipes")
+COMMANDS = ("train", "data", "sample", "interpolate", "evaluate", "compare", "classify", "show", "recipes", "bench")
 DESCRIPTION = (
     "Train, sample, measure and look into generative adversarial networks. `gansmith COMMAND --help` says more."
 )
@@ -42,6 +43,7 @@ AnyCommand = (
     | Annotated[ClassifyCommand, tyro.conf.subcommand("classify")]
     | Annotated[ShowCommand, tyro.conf.subcommand("show")]
     | Annotated[RecipesCommand, tyro.conf.subcommand("recipes")]
+    | Annotated[BenchCommand, tyro.conf.subcommand("bench")]
 )
 
 

@@ -44,10 +44,12 @@ class SampleCommand(Command):
         classes = parse_classes(self.classes, problems)
         if problems:
             raise UsageError(problems)
+        from gansmith import runtime
         from gansmith.images import save_images
         from gansmith.models import load, sample
         from gansmith.training.log import Display
 
+        runtime.keep_large_allocations()
         model = load(self.run_path, self.raw, self.device)
         try:
             samples = sample(model, self.num, self.seed, classes=classes, truncation=self.truncation)

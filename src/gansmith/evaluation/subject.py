@@ -23,7 +23,6 @@ from gansmith.report import Subject
 from gansmith.sizes import size_text
 from gansmith.training.folder import CONFIG, RunConfig
 
-AT_ONCE = 1024
 SHORT = 16
 log = logging.getLogger("gansmith")
 
@@ -96,6 +95,7 @@ def _drawn(path: Path, count: int, seed: int, device: str, on_progress: Progress
         size=recipe.size,
         channels=recipe.channels,
         seed=seed,
+        precision=model.precision,
         recipe_name=config.request.name if config else None,
         recipe_id=recipe.id,
         recipe=recipe.model_dump(mode="json"),
@@ -110,16 +110,16 @@ def _drawn(path: Path, count: int, seed: int, device: str, on_progress: Progress
 def draw(
     model: Model, count: int, seed: int, labels: Tensor | None = None, on_progress: Progress | None = None
 ) -> Tensor:
-    """Return (count, C, H, W) uint8 samples, drawn a thousand at a time so that floats of all never lie in memory."""
+    """Return (count, C, H, W) uint8 samples, drawn in batches so that floats of all never lie in memory."""
     generator = model.generator
     latents = sampling.latents_of(seed, count, sampling.latent_dim_of(generator))
     images = torch.empty((count, model.recipe.channels, *model.recipe.size), dtype=torch.uint8)
-    for start in range(0, count, AT_ONCE):
-        stop = min(start + AT_ONCE, count)
-        part = None if labels is None else labels[start:stop]
-        images[start:stop] = to_uint8(sampling.generate(generator, latents[start:stop], part))
+    done = 0
+    for part in sampling.batches(generator, latents, labels, precision=model.precision):
+        images[done : done + len(part)] = to_uint8(part)
+        done += len(part)
         if on_progress:
-            on_progress(stop, count)
+            on_progress(done, count)
     return images
 
 

@@ -17,8 +17,8 @@ INITIAL_STD = 0.02
 
 
 def leaky_relu() -> nn.LeakyReLU:
-    """Return a LeakyReLU of slope 0.2."""
-    return nn.LeakyReLU(SLOPE)
+    """Return a LeakyReLU of slope 0.2 that overwrites its input: what no layer before it needs again."""
+    return nn.LeakyReLU(SLOPE, inplace=True)
 
 
 class DenseBatchNorm(nn.BatchNorm1d):
@@ -99,6 +99,6 @@ def dense_stack(
         has_norm = normalisation == "batch" and not (skip_first_norm and index == 0)
         layers.append(nn.Linear(before, after, bias=not has_norm))
         layers += [DenseBatchNorm(after)] if has_norm else []
-        layers.append(leaky_relu())
         layers += [Dropout(dropout)] if dropout else []
+        layers.append(leaky_relu())  # with dropout before it, the same: values are scaled by 0 or more
     return nn.Sequential(*layers)

@@ -34,7 +34,9 @@ class Dropout(nn.Module):
         words = torch.empty((values.numel() + 7) // 8, dtype=torch.int64).random_(LOWEST_INT64, None)
         drawn = words.view(torch.uint8)[: values.numel()].as_strided(values.shape, values.stride())
         scale = LEVELS / (LEVELS - self.threshold)
-        return values * (drawn >= self.threshold).to(values.dtype).mul_(scale)
+        below = self.threshold - 1
+        kept = drawn.clamp_(below, self.threshold).sub_(below).to(values.dtype)  # 0 or 1, faster than a comparison
+        return values * kept.mul_(scale)
 
 
 def _is_dense(values: Tensor) -> bool:

@@ -10,8 +10,11 @@ from torch import Tensor, nn
 
 from gansmith.layers.blocks import INITIAL_STD, apply_spectral_norm, from_map, initialise_normal, leaky_relu, to_map
 from gansmith.layers.dropout import Dropout
+from gansmith.layers.fold import folded, pairs_in
+from gansmith.layers.fourier import FourierConvTranspose2d
 from gansmith.layers.labels import JoinedLatents, Logit
-from gansmith.runtime import full_precision
+from gansmith.layers.resample import MOST_THIN_CHANNELS, ThinConv2d, ThinConvTranspose2d
+from gansmith.runtime import at_least_float32, full_precision
 from gansmith.settings import DCGANDiscriminator, DCGANEncoder, DCGANGenerator
 from gansmith.sizes import Size, required_stages
 
@@ -26,8 +29,17 @@ def _widths(width: int, count: int) -> list[int]:
 
 def _doubling(before: int, after: int, kernel: int, bias: bool = False) -> nn.ConvTranspose2d:
     """A transposed convolution that exactly doubles height and width."""
+    if after <= MOST_THIN_CHANNELS and not bias:
+        return ThinConvTranspose2d(before, after, kernel)
     padding = (kernel - 1) // 2
     return nn.ConvTranspose2d(before, after, kernel, 2, padding, output_padding=kernel % 2, bias=bias)
+
+
+def _halving(before: int, after: int, kernel: int, bias: bool) -> nn.Conv2d:
+    """A convolution that exactly halves height and width."""
+    if before <= MOST_THIN_CHANNELS:
+        return ThinConv2d(before, after, kernel, bias)
+    return nn.Conv2d(before, after, kernel, 2, (kernel - 1) // 2, bias=bias)
 
 
 class DCGANGeneratorNetwork(nn.Module):
@@ -54,7 +66,7 @@ class DCGANGeneratorNetwork(nn.Module):
         for index, after in enumerate(hidden):
             if settings.stem and index == 0:
                 kernel = settings.kernel | 1  # odd, or the map would not keep its size
-                layers.append(nn.ConvTranspose2d(before, after, kernel, 1, kernel // 2, bias=False))
+                layers.append(FourierConvTranspose2d(before, after, kernel, self.base_shape[1:]))
             else:
                 layers.append(_doubling(before, after, settings.kernel))
             layers += [nn.BatchNorm2d(after), leaky_relu()]
@@ -71,6 +83,14 @@ class DCGANGeneratorNetwork(nn.Module):
         images: Tensor = self.layers(to_map(self.project(self.join(latents, labels)), self.base_shape))
         return images
 
+    def for_sampling(self) -> DCGANGeneratorNetwork:
+        """Return a copy for eval mode that computes the same with fewer operations; this network stays as it is."""
+        form = folded(self, [("project", "layers.0"), *pairs_in("layers", self.layers)])
+        for layer in form.layers:
+            if isinstance(layer, FourierConvTranspose2d):
+                layer.fix()
+        return form
+
 
 def _halvings(
     width: int, kernel: int, size: Size, channels: int, has_batch_norm: bool = False, dropout: float = 0.0
@@ -80,10 +100,10 @@ def _halvings(
     before = channels
     for index, after in enumerate(_widths(width, required_stages(size).num_doublings)):
         batch_norm = has_batch_norm and index > 0
-        layers.append(nn.Conv2d(before, after, kernel, 2, (kernel - 1) // 2, bias=not batch_norm))
+        layers.append(_halving(before, after, kernel, bias=not batch_norm))
         layers += [nn.BatchNorm2d(after)] if batch_norm else []
-        layers.append(leaky_relu())
         layers += [Dropout(dropout)] if dropout else []
+        layers.append(leaky_relu())  # with dropout before it, the same: values are scaled by 0 or more
         before = after
     return nn.Sequential(*layers)
 
@@ -141,5 +161,5 @@ class DCGANEncoderNetwork(nn.Module):
         """
         features = from_map(self.features(images))
         with full_precision(images.device):
-            features = features.float()
+            features = at_least_float32(features)
             return self.mean(features), self.log_variance(features)

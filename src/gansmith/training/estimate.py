@@ -89,7 +89,7 @@ def estimate(recipe: Recipe, objective: Objective, device: torch.device) -> Esti
     return Estimate(
         layers=tuple(layers),
         parameters={name: num_parameters(module) for name, module in state.modules.items()},
-        flops=_flops_of(recipe, objective, device),
+        flops=step_flops(recipe, objective, device),
         memory_bytes=runtime.memory_in_use(device),
         seconds=seconds,
         images=objective.batches(recipe)["real_d"],
@@ -147,8 +147,11 @@ def _seconds_per_step(state: TrainState, objective: Objective, batches: dict[str
     return sorted(times)[len(times) // 2]
 
 
-def _flops_of(recipe: Recipe, objective: Objective, device: torch.device) -> float:
-    """FLOPs grow with the batch exactly, so they are counted on a small one and multiplied."""
+def step_flops(recipe: Recipe, objective: Objective, device: torch.device) -> float:
+    """Return the floating-point operations of one step, backward passes included, lazy penalties spread evenly.
+
+    They grow with the batch exactly, so they are counted on a small one and multiplied.
+    """
     small = with_batch(recipe, SMALL_BATCH)
     bare = _count(small.replace(penalties={}), objective, device)
     total = bare

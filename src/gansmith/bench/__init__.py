@@ -1,0 +1,5 @@
+"""How fast training and sampling are here, against the plain loop of `benchmarks/plain.py` (`gansmith bench`).
+
+`rows.py` names what is measured, `measure.py` measures a row with `contenders.py`, `interleaving.py`, `roof.py`,
+`fresh.py` and `profile.py`, and `table.py` shows it. How, and why so: docs/speed.md.
+"""

@@ -1,0 +1,73 @@
+"""Layers that compute a convolution with fewer operations: the same result and gradients, in float64."""
+
+import copy
+
+import pytest
+import torch
+from torch import nn
+from torch.nn.functional import conv2d, conv_transpose2d
+
+from gansmith.layers.fourier import FourierConvTranspose2d
+from gansmith.layers.resample import ThinConv2d, ThinConvTranspose2d
+
+TOLERANCE = {"atol": 1e-12, "rtol": 0}
+
+
+def results(layer, function, maps):
+    """Return the output and the gradients of maps and parameters, for a fixed gradient of the output."""
+    maps = maps.clone().requires_grad_(True)
+    output = function(layer, maps)
+    torch.manual_seed(1)
+    gradients = torch.autograd.grad(output, [maps, *layer.parameters()], torch.randn(output.shape, dtype=output.dtype))
+    return [output.detach(), *gradients]
+
+
+def direct_thin(layer, images):
+    return conv2d(images, layer.weight, layer.bias, stride=2, padding=layer.padding)
+
+
+def direct_thin_transposed(layer, maps):
+    kernel = layer.kernel_size[0]
+    return conv_transpose2d(maps, layer.weight, None, 2, (kernel - 1) // 2, kernel % 2)
+
+
+def direct_fourier(layer, maps):
+    return conv_transpose2d(maps, layer.weight, None, 1, layer.kernel_size[0] // 2)
+
+
+CASES = [
+    *((f"thin {kernel} of {channels}", ThinConv2d(channels, 6, kernel), direct_thin, (2, channels, 12, 8))
+      for kernel in (4, 5) for channels in (1, 2, 3, 4)),
+    *((f"thin transposed {kernel} to {channels}", ThinConvTranspose2d(6, channels, kernel), direct_thin_transposed,
+       (2, 6, 5, 4)) for kernel in (4, 5) for channels in (1, 2, 3, 4)),
+    *((f"Fourier {kernel} on {size}", FourierConvTranspose2d(3, 4, kernel, size), direct_fourier, (2, 3, *size))
+      for kernel in (1, 3, 5) for size in ((1, 1), (2, 3), (4, 4), (7, 7), (5, 8))),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("layer", "direct", "shape"), [case[1:] for case in CASES], ids=[case[0] for case in CASES])
+def test_fold_of_a_convolution_is_exact_and_a_perturbed_tap_shows(layer, direct, shape):
+    torch.manual_seed(0)
+    layer = copy.deepcopy(layer).double()
+    nn.init.normal_(layer.weight)
+    maps = torch.randn(shape, dtype=torch.float64)
+    for found, expected in zip(results(layer, type(layer).forward, maps), results(layer, direct, maps), strict=True):
+        torch.testing.assert_close(found, expected, **TOLERANCE)
+    perturbed = copy.deepcopy(layer)
+    with torch.no_grad():
+        perturbed.weight[0, 0, -1, -1] += 1e-6
+    found, expected = results(perturbed, type(layer).forward, maps), results(layer, direct, maps)
+    same_output = min(shape[2:]) <= (layer.kernel_size[0] - 1) // 2  # the tap carries every value out of the map
+    assert torch.allclose(found[0], expected[0], **TOLERANCE) == same_output
+
+
+def test_fold_of_a_convolution_can_be_differentiated_twice():
+    torch.manual_seed(0)
+    layer = ThinConv2d(1, 3, 5).double()
+    images = torch.randn(2, 1, 8, 8, dtype=torch.float64, requires_grad=True)
+
+    def penalty(function):
+        (gradient,) = torch.autograd.grad(function(layer, images).square().sum(), images, create_graph=True)
+        return torch.autograd.grad(gradient.square().sum(), layer.weight)[0]
+
+    torch.testing.assert_close(penalty(ThinConv2d.forward), penalty(direct_thin), atol=1e-9, rtol=1e-12)
