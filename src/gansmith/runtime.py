@@ -109,6 +109,16 @@ def generator_for(device: torch.device, *parts: int | str) -> torch.Generator:
     return torch.Generator(device).manual_seed(seed_of(*parts))
 
 
+def seed_global_generator(seed: int, device: torch.device) -> None:
+    """Seed the generator that torch draws from where none is named, for this device alone: seeding that of every kind of
+    device, as `torch.manual_seed` does, takes 0.7 ms.
+    """
+    if device.type == "cuda":
+        torch.cuda.manual_seed(seed)
+    else:
+        torch.default_generator.manual_seed(seed)
+
+
 def keep_large_allocations() -> None:
     """Make glibc reuse large blocks instead of mapping and faulting them anew in each step (about 150 MB more).
 

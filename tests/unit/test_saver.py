@@ -153,7 +153,7 @@ def trained(folder: Path) -> Path:
 @pytest.mark.usefixtures("background")
 def test_run_waits_for_its_last_checkpoint(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     gate = Gate(monkeypatch)
-    threading.Timer(1.0, gate.opened.set).start()
+    threading.Timer(0.3, gate.opened.set).start()
     assert int(checkpoint_folders(trained(tmp_path / "run"))[0].name) == 64
     assert not list((tmp_path / "run" / "checkpoints").glob(".*"))
 
@@ -176,7 +176,7 @@ def test_10_stop_waits_for_the_checkpoint(tmp_path: Path, monkeypatch: pytest.Mo
     gate, stopped = Gate(monkeypatch), session.StopSignal()
     stopped.received = 15
     monkeypatch.setattr(session, "StopSignal", lambda: stopped)
-    threading.Timer(0.5, gate.opened.set).start()
+    threading.Timer(0.2, gate.opened.set).start()
     with pytest.raises(Interrupted):
         trained(tmp_path / "run")
     assert checkpoint_folders(tmp_path / "run" / "checkpoints")
@@ -191,7 +191,7 @@ def test_error_in_training_leaves_a_whole_checkpoint(tmp_path: Path, monkeypatch
         return measured if state.counters["images"] <= 32 else {"loss_d": torch.tensor(float("nan"))}
 
     gate = Gate(monkeypatch)
-    threading.Timer(0.5, gate.opened.set).start()
+    threading.Timer(0.2, gate.opened.set).start()
     monkeypatch.setattr(Adversarial, "step", diverging)
     with pytest.raises(DivergedError):
         trained(tmp_path / "run")
@@ -220,7 +220,7 @@ def test_out_of_memory_goes_on_from_the_checkpoint_that_was_under_way(
         return found
 
     gate = Gate(monkeypatch)
-    threading.Timer(0.5, gate.opened.set).start()
+    threading.Timer(0.2, gate.opened.set).start()
     monkeypatch.setattr(Adversarial, "step", failing)
     monkeypatch.setattr(session, "read_newest", reading)
     trained(tmp_path / "run")

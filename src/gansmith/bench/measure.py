@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from statistics import median
 from typing import Any
@@ -17,7 +18,6 @@ from gansmith.bench.profile import shares_of_time
 from gansmith.bench.roof import Roof
 from gansmith.bench.rows import Row
 from gansmith.build import build_generator
-from gansmith.recipe import Recipe
 from gansmith.sampling import sample
 from gansmith.training.estimate import step_flops
 from gansmith.training.objectives import OBJECTIVES
@@ -142,11 +142,15 @@ def measure_sampling(row: Row, seconds: float, roof: Roof, count: int = SAMPLES)
     """
     recipe, module = row.recipe, plain_module()
     ours = build_generator(recipe)
+
+    def sampled(number: int) -> None:
+        sample(ours, number, precision=recipe.precision)
+
     plain, _ = module.plain_networks(recipe.model_dump(mode="json"))
     module.load_into_plain(plain, ours.state_dict())
     roofs: list[float] = []
     ratio = interleave(
-        Contender(lambda: sample(ours, count), count, runtime.keep_large_allocations),
+        Contender(lambda: sampled(count), count, runtime.keep_large_allocations),
         Contender(
             lambda: module.plain_sample(plain, count, recipe.generator.latent_dim), count,
             runtime.use_default_allocations,
@@ -154,17 +158,17 @@ def measure_sampling(row: Row, seconds: float, roof: Roof, count: int = SAMPLES)
         seconds, between=lambda: roofs.append(roof.measure()),
     )  # fmt: skip
     few = recipe.batch_size
-    flops = [_flops_of_sampling(recipe, few, work) for work in (
-        lambda: sample(ours, few), lambda: module.plain_sample(plain, few, recipe.generator.latent_dim)
+    flops = [_flops_of_sampling(few, work) for work in (
+        lambda: sampled(few), lambda: module.plain_sample(plain, few, recipe.generator.latent_dim)
     )]  # fmt: skip
     runtime.keep_large_allocations()
     return Result(
         **_facts(row), **_rates(ratio, flops[0], median(roofs)), gflop=flops[0] * few / 1e9,
-        gflop_plain=flops[1] * few / 1e9, time=shares_of_time(lambda: None, lambda _: sample(ours, few), 10),
+        gflop_plain=flops[1] * few / 1e9, time=shares_of_time(lambda: None, lambda _: sampled(few), 10),
     )  # fmt: skip
 
 
-def _flops_of_sampling(recipe: Recipe, count: int, work: Any) -> float:
+def _flops_of_sampling(count: int, work: Callable[[], None]) -> float:
     with FlopCounterMode(display=False) as counter:
         work()
     return float(counter.get_total_flops()) / count

@@ -57,7 +57,7 @@ def dcgan_28(
     """The tutorial DCGAN for MNIST-like 28x28 images: 5x5 transposed convolutions, dropout in D.
 
     Family: Radford et al. 2016 in the form of the well-known tutorials. Corrected: shapes that fit, batch-norm eps
-    1e-5 and momentum 0.1.
+    1e-5 and momentum 0.1. As there, both players are updated from the same point.
 
     Args:
         size: (height, width) in pixels, each 4 to 7 times the same power of two.
@@ -73,6 +73,7 @@ def dcgan_28(
         generator=DCGANGenerator(width=64, kernel=5, stem=True, head="transposed"),
         discriminator=DCGANDiscriminator(width=64, kernel=5, dropout=0.3),
         batch_size=128,
+        update="simultaneous",
     )
 
 

@@ -43,4 +43,5 @@ def draw(state: TrainState, phase: str, count: int, ahead: int = 0, batches: int
 def seed_dropout(state: TrainState) -> None:
     """Seed torch's global generator, which dropout draws from, for this step: each rank drops other values."""
     rank = ranks.current().rank
-    torch.manual_seed(runtime.seed_of(state.seed, "step", state.counters["images"], "dropout", *([rank] * (rank > 0))))
+    seed = runtime.seed_of(state.seed, "step", state.counters["images"], "dropout", *([rank] * (rank > 0)))
+    runtime.seed_global_generator(seed, state.device)
