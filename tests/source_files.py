@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import io
+import itertools
 import struct
 import zipfile
 from pathlib import Path
@@ -55,7 +56,9 @@ def write_cifar(folder: Path, count: int = 8, seed: int = 0) -> np.ndarray:
     return images
 
 
-def write_parquet(path: Path, columns: dict[str, list], features: dict[str, object]) -> Path:
+def write_parquet(
+    path: Path, columns: dict[str, list], features: dict[str, object], rows_per_group: int | None = None
+) -> Path:
     """Write one part of a hub data set; an image is its encoded bytes, or None."""
     import json
 
@@ -73,7 +76,9 @@ def write_parquet(path: Path, columns: dict[str, list], features: dict[str, obje
     table = pyarrow.Table.from_pydict(cells, schema=kinds.arrow_schema)
     note = json.dumps({"info": {"features": kinds.to_dict()}})
     path.parent.mkdir(parents=True, exist_ok=True)
-    pyarrow.parquet.write_table(table.replace_schema_metadata({"huggingface": note}), path)
+    pyarrow.parquet.write_table(
+        table.replace_schema_metadata({"huggingface": note}), path, row_group_size=rows_per_group
+    )
     return path
 
 
@@ -86,6 +91,20 @@ def write_hub(folder: Path, images: np.ndarray, labels: list[int], split: str = 
         {"image": [png(image) for image in images], "label": labels},
         {"image": datasets.Image(), "label": datasets.ClassLabel(names=["ant", "bee", "cat"])},
     )
+    return folder
+
+
+def write_parts(
+    folder: Path, images: list[bytes | None], labels: list[int], num_files: int, rows_per_group: int
+) -> Path:
+    """Write a hub-layout folder of several files of several row groups, with three classes."""
+    import datasets
+
+    kinds = {"image": datasets.Image(), "label": datasets.ClassLabel(names=["ant", "bee", "cat"])}
+    bounds = np.linspace(0, len(images), num_files + 1).round().astype(int)
+    for part, (start, stop) in enumerate(itertools.pairwise(bounds)):
+        path = folder / "data" / f"train-{part:05d}-of-{num_files:05d}.parquet"
+        write_parquet(path, {"image": images[start:stop], "label": labels[start:stop]}, kinds, rows_per_group)
     return folder
 
 

@@ -21,7 +21,8 @@ class DataFacts:
         size: (height, width) in pixels: the common one, or the medians.
         one_size: whether every image looked at has `size`.
         channels: 1 where every image looked at is grey, else 3; of arrays, their own number.
-        class_counts: images of each class in the train split; empty where there are no labels.
+        class_counts: images of each class in the train split; empty where there are no labels, or of a stream, whose
+            labels are not counted for this.
     """
 
     num_images: int

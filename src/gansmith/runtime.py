@@ -110,8 +110,9 @@ def generator_for(device: torch.device, *parts: int | str) -> torch.Generator:
 
 
 def seed_global_generator(seed: int, device: torch.device) -> None:
-    """Seed the generator that torch draws from where none is named, of this device alone: seeding those of every kind
-    of device, as `torch.manual_seed` does, takes 0.7 ms.
+    """Seed the generator that torch draws from where none is named, for this device alone.
+
+    Seeding that of every kind of device, as `torch.manual_seed` does, takes 0.7 ms.
     """
     if device.type == "cuda":
         with torch.cuda.device(device):  # not the current one, where --device cuda:1 is given

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from gansmith import runtime
-from gansmith.data import Batch
+from gansmith.data import Batch, Order
 from gansmith.data.order import Indices
 from gansmith.ema import ema_decay, update_ema
 from gansmith.recipe import Recipe
@@ -35,6 +35,9 @@ class PairedWaves:
     def batch(self, indices: Indices) -> Batch:
         condition = torch.from_numpy(self._conditions[indices]).float() / 127.5 - 1
         return Batch(torch.from_numpy(self._waves[indices]), condition=condition)
+
+    def order(self, seed: int, stream: str) -> Order:
+        return Order(seed, len(self), stream)
 
 
 class WaveGenerator(nn.Module):

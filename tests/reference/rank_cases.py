@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from gansmith import ranks, recipes
-from gansmith.data import Batch
+from gansmith.data import Batch, Order
 from gansmith.layers.sync import synchronised
 from gansmith.recipe import SGD, Adam, DCGANDiscriminator, MLPGenerator, Recipe, ResNetDiscriminator
 from gansmith.settings import PenaltySettings, Regularisation
@@ -115,6 +115,9 @@ class Images:
 
     def batch(self, indices: np.ndarray) -> Batch:
         return Batch(self.images[indices], None if self.labels is None else self.labels[indices])
+
+    def order(self, seed: int, stream: str) -> Order:
+        return Order(seed, len(self), stream)
 
 
 class Adversarial64(Adversarial):

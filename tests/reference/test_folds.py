@@ -5,10 +5,10 @@ import copy
 import pytest
 import torch
 from torch import nn
-from torch.nn.functional import conv2d, conv_transpose2d
+from torch.nn.functional import avg_pool2d, conv2d, conv_transpose2d
 
 from gansmith.layers.fourier import FourierConvTranspose2d
-from gansmith.layers.resample import ThinConv2d, ThinConvTranspose2d
+from gansmith.layers.resample import PooledConv2d, ThinConv2d, ThinConvTranspose2d
 
 TOLERANCE = {"atol": 1e-12, "rtol": 0}
 
@@ -35,7 +35,12 @@ def direct_fourier(layer, maps):
     return conv_transpose2d(maps, layer.weight, None, 1, layer.kernel_size[0] // 2)
 
 
+def direct_pooled(layer, maps):
+    return avg_pool2d(conv2d(maps, layer.weight, layer.bias, padding=1), 2)
+
+
 CASES = [
+    *((f"pooled {size}", PooledConv2d(3, 4), direct_pooled, (2, 3, *size)) for size in ((2, 2), (8, 6), (7, 5))),
     *((f"thin {kernel} of {channels}", ThinConv2d(channels, 6, kernel), direct_thin, (2, channels, 12, 8))
       for kernel in (4, 5) for channels in (1, 2, 3, 4)),
     *((f"thin transposed {kernel} to {channels}", ThinConvTranspose2d(6, channels, kernel), direct_thin_transposed,

@@ -157,7 +157,10 @@ def test_d_descends_its_loss_and_g_its_own(loss):
         ({"penalties": {"r1": {"weight": 1.0}}}, "no penalties"),
         ({"regularisation": {"l2": 1e-4}}, "no regularisation"),
         ({"generator_optimizer": {"name": "sgd"}}, "no optimisers but Adam"),
-        ({"loss": "relativistic", "generator_batch_size": 64}, "relativistic loss with another batch"),
+        (
+            {"loss": "relativistic", "generator_batch_size": 64, "update": "alternating"},
+            "relativistic loss with another batch",
+        ),
     ],
 )
 def test_what_it_does_not_do_is_refused(changes, words):

@@ -80,7 +80,7 @@ def data(request: pytest.FixtureRequest, tmp_path: Path) -> Any:
 
 
 def test_every_prefix_is_tried_here_or_with_the_hub():
-    assert set(PREFIXES) == {"ring", "grid", "stacked", "hub"}
+    assert set(PREFIXES) == {"ring", "grid", "stacked", "hub", "stream"}
 
 
 def test_items_decode_to_the_size_and_channels_that_the_facts_say(data):

@@ -2,13 +2,9 @@
 
 from __future__ import annotations
 
-import json
 import subprocess
 import sys
-import threading
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from typing import ClassVar
 
 import numpy as np
 import pytest
@@ -16,7 +12,7 @@ import pytest
 from gansmith.data import open_data, open_source
 from gansmith.data.sources import NAMED, HubSource
 from gansmith.errors import DataError
-from tests.end_to_end.processes import environment
+from tests.fake_hub import FakeHub, fake_hub  # noqa: F401
 from tests.source_files import pixels, png, write_hub, write_parquet
 
 README = """---
@@ -175,66 +171,6 @@ def test_progress_bars_of_the_library_are_as_they_were(tmp_path):
     assert not datasets.are_progress_bars_disabled()
 
 
-class FakeHub(BaseHTTPRequestHandler):
-    """The four questions that `snapshot_download` asks, answered from a folder: `someone/pets` is all there is."""
-
-    folder: Path
-    asked: ClassVar[list[str]] = []
-
-    def do_HEAD(self) -> None:
-        self.do_GET()
-
-    def do_GET(self) -> None:
-        path = self.path.partition("?")[0]
-        self.asked.append(path)
-        sha = "0" * 40
-        files = sorted(file for file in self.folder.rglob("*") if file.is_file())
-        if path.startswith("/api/datasets/someone/pets/revision/"):
-            self.answer(json.dumps({"id": "someone/pets", "sha": sha, "siblings": []}).encode())
-        elif path.startswith("/api/datasets/someone/pets/tree/"):
-            entries = [
-                {
-                    "type": "file",
-                    "path": str(file.relative_to(self.folder)),
-                    "size": file.stat().st_size,
-                    "oid": file.name,
-                }
-                for file in files
-            ]
-            self.answer(json.dumps(entries).encode())
-        elif path.startswith(resolved := f"/datasets/someone/pets/resolve/{sha}/"):
-            file = self.folder / path.removeprefix(resolved)
-            self.answer(file.read_bytes(), {"ETag": f'"{file.name}"', "X-Repo-Commit": sha})
-        else:
-            self.answer(b"{}", {"X-Error-Code": "RepoNotFound"}, status=404)
-
-    def answer(self, content: bytes, headers: dict[str, str] | None = None, status: int = 200) -> None:
-        self.send_response(status)
-        for name, text in {"Content-Length": str(len(content)), **(headers or {})}.items():
-            self.send_header(name, text)
-        self.end_headers()
-        if self.command == "GET":
-            self.wfile.write(content)
-
-    def log_message(self, *_: object) -> None:
-        pass
-
-
-@pytest.fixture
-def fake_hub(tmp_path):
-    """Give the environment of a process whose hub is a server of this test."""
-    FakeHub.folder = tmp_path / "server"
-    FakeHub.asked.clear()
-    server = ThreadingHTTPServer(("127.0.0.1", 0), FakeHub)
-    thread = threading.Thread(target=server.serve_forever)
-    thread.start()
-    address = {"HF_ENDPOINT": f"http://127.0.0.1:{server.server_port}", "HF_HUB_OFFLINE": "0"}
-    yield environment() | address | {"HF_HOME": str(tmp_path / "home"), "HF_HUB_DISABLE_XET": "1"}
-    server.shutdown()
-    thread.join()
-    server.server_close()
-
-
 OPEN = "import sys; from gansmith.data import open_source; print(open_source(sys.argv[1]).listing('train').labels)"
 
 
@@ -244,7 +180,7 @@ def run_open(data: str, environment: dict[str, str]) -> subprocess.CompletedProc
     )
 
 
-def test_data_set_is_downloaded_once_and_found_again_without_the_hub(tmp_path, fake_hub):
+def test_data_set_is_downloaded_once_and_found_again_without_the_hub(tmp_path, fake_hub):  # noqa: F811
     write_hub(tmp_path / "server", pixels(3), [2, 0, 1]).joinpath("data").rename(tmp_path / "server" / "small")
     write_hub(tmp_path / "server", pixels(2), [1, 1]).joinpath("data").rename(tmp_path / "server" / "other")
     configs = "".join(f"- config_name: {name}\n  data_files: {name}/*.parquet\n" for name in ("small", "other"))
@@ -258,7 +194,7 @@ def test_data_set_is_downloaded_once_and_found_again_without_the_hub(tmp_path, f
     assert FakeHub.asked == []
 
 
-def test_data_set_that_the_hub_does_not_have_is_a_data_error(fake_hub):
+def test_data_set_that_the_hub_does_not_have_is_a_data_error(fake_hub):  # noqa: F811
     result = run_open("hub:someone/else", fake_hub)
     assert "DataError: hub:someone/else: not found on the hub, or it needs an account" in result.stderr
 

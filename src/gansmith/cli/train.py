@@ -30,7 +30,8 @@ class TrainCommand(Command):
 
     data: Annotated[str | None, tyro.conf.Positional, tyro.conf.arg(metavar="DATA", help_behavior_hint="")] = None
     """A folder or zip of images (sub-folders are classes, train/ and test/ are understood), IDX, npz, CIFAR or parquet;
-    or a name: digits (embedded, the default), mnist, hub:OWNER/NAME, stacked:DATA, ring, grid."""
+    or a name: digits (embedded, the default), mnist, hub:OWNER/NAME, stacked:DATA, ring, grid. With stream: before a
+    name of the hub or a folder of parquet files it is read while training, and never kept."""
     recipe: Annotated[str | None, tyro.conf.arg(metavar="NAME", help_behavior_hint="")] = None
     """The method; if not given, auto chooses for data, machine and budget. `gansmith recipes` lists them."""
     set: Annotated[tuple[str, ...], tyro.conf.arg(metavar="FIELD=VALUE")] = ()

@@ -23,10 +23,10 @@ from numpy.typing import NDArray
 
 from gansmith.data.decode import READ_ERRORS, decode, reason_of
 from gansmith.data.inspection import check_bad, empty_class_folders
-from gansmith.data.order import Batch, Indices
+from gansmith.data.order import Batch, Indices, Order
 from gansmith.data.parallel import in_threads
 from gansmith.data.sources import Listing, Source, Split, open_source
-from gansmith.data.storage import ArrayWriter, check_room, told_as_resources
+from gansmith.data.storage import PARTIAL, ArrayWriter, check_room, remove_left_overs, short, told_as_resources
 from gansmith.errors import DataError, ResourceError
 from gansmith.images import Pixels
 from gansmith.sizes import Fit, Size, size_text
@@ -36,9 +36,6 @@ VERSION = 2
 """Part of every cache key: raise it when decoding changes what comes out."""
 CHUNK = 256
 ROWS_A_READ = 4096
-LONGEST_NAME = 80
-"""Bytes of a source's name in the name of its cache folder."""
-PARTIAL = ".decoding-"
 Progress = Callable[[int, int], None]
 """Called with (images done, images in all)."""
 
@@ -99,6 +96,21 @@ class DataSet:
         labels = None if self.labels is None else torch.from_numpy(self.labels[indices])
         return Batch(torch.from_numpy(self.images[indices]), labels)
 
+    def order(self, seed: int, stream: str) -> Order:
+        """Return the order in which they are shown."""
+        return Order(seed, len(self), stream)
+
+    @property
+    def examples(self) -> DataSet:
+        """What pictures of the data are made from: all of it."""
+        return self
+
+    @property
+    def class_counts(self) -> tuple[int, ...]:
+        """Images of each class; empty where there are none."""
+        labels = np.empty(0, np.int64) if self.labels is None else self.labels
+        return tuple(np.bincount(labels, minlength=len(self.class_names)).tolist())
+
 
 def cache_folder() -> Path:
     """Return where decoded data is kept: `$GANSMITH_CACHE`, else `gansmith` in the user's cache folder."""
@@ -155,7 +167,7 @@ def _open(source: Source, split: Split, form: Form, on_progress: Progress | None
 
 
 def _entry(source: Source, key: str) -> Path:
-    return cache_folder() / f"{_short(source.name)}-{hashlib.sha256(key.encode()).hexdigest()[:16]}"
+    return cache_folder() / f"{short(source.name)}-{hashlib.sha256(key.encode()).hexdigest()[:16]}"
 
 
 def _decode(source: Source, split: Split, form: Form, folder: Path | None, on_progress: Progress | None) -> Path:
@@ -167,7 +179,7 @@ def _decode(source: Source, split: Split, form: Form, folder: Path | None, on_pr
     num_bytes = len(listing.names) * form.channels * form.size[0] * form.size[1]
     with told_as_resources(cache, num_bytes):
         cache.mkdir(parents=True, exist_ok=True)
-        _remove_left_overs(cache)
+        remove_left_overs(cache)
         check_room(cache, num_bytes)
         partial = Path(tempfile.mkdtemp(prefix=f"{PARTIAL}{os.getpid()}-", dir=cache))
         try:
@@ -183,29 +195,6 @@ def _decode(source: Source, split: Split, form: Form, folder: Path | None, on_pr
             return folder
         finally:
             shutil.rmtree(partial, ignore_errors=True)
-
-
-def _remove_left_overs(folder: Path) -> None:
-    """Remove what killed processes were decoding."""
-    for left in folder.glob(f"{PARTIAL}*-*"):
-        owner = left.name.removeprefix(PARTIAL).split("-")[0]
-        if owner.isdigit() and not _is_alive(int(owner)):
-            shutil.rmtree(left, ignore_errors=True)
-
-
-def _is_alive(process: int) -> bool:
-    try:
-        os.kill(process, 0)
-    except ProcessLookupError:
-        return False
-    except OSError:  # it is somebody else's, or this system cannot tell
-        return True
-    return True
-
-
-def _short(name: str) -> str:
-    whole_characters = os.fsencode(name)[:LONGEST_NAME].decode(errors="ignore")
-    return os.fsdecode(whole_characters.encode())  # as this system writes names, also where that is not UTF-8
 
 
 def _load(name: str, folder: Path, form: Form) -> DataSet | None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from statistics import median
@@ -13,9 +13,9 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from gansmith.data.conversion import GREY_MODES
+from gansmith.data.conversion import GREY_MODES, BadImageError
 from gansmith.data.decode import READ_ERRORS, array_of, open_image, quiet_pillow, reason_of, shown_size
-from gansmith.data.sources import FolderSource, Source, Split, is_image_name
+from gansmith.data.sources import FolderSource, Source, Split, StreamSource, is_image_name
 from gansmith.data.storage import told_as_resources
 from gansmith.errors import DataError
 from gansmith.facts import DataFacts
@@ -64,31 +64,41 @@ def _read_kept(path: Path) -> DataFacts | None:
 
 
 def _look(source: Source) -> DataFacts:
+    if isinstance(source, StreamSource):
+        rows = {row.name: row.content for row in source.sample()}
+        size, one_size, channels = _shape(source.name, list(rows), rows.__getitem__)
+        return DataFacts(source.num_rows, len(source.class_names), size, one_size, channels)
     listing = source.listing("train")
     count = len(listing.names)
     if count == 0:
         raise DataError(f"{source.name}: no images found in it (looked for JPEG, PNG, WEBP, BMP, GIF, TIFF by suffix)")
     places = sorted({round(step * (count - 1) / (MOST_HEADERS - 1)) for step in range(MOST_HEADERS)})
+    size, one_size, channels = _shape(source.name, [listing.names[place] for place in places], source.read)
+    counts = () if listing.labels is None else tuple(np.bincount(listing.labels, minlength=len(listing.class_names)))
+    return DataFacts(count, len(listing.class_names), size, one_size, channels, tuple(int(number) for number in counts))
+
+
+def _shape(name: str, entries: list[str], read: Callable[[str], Any]) -> tuple[Size, bool, int]:
+    """Return the common or median size of some entries, whether it is common, and the most channels."""
     sizes, channels, reasons = [], [], []
-    for place in places:
+    for entry in entries:
         try:
-            size, channel_count = _header(source.read(listing.names[place]))
+            size, channel_count = _header(read(entry))
         except READ_ERRORS as error:
-            reasons.append(f"{listing.names[place]}: {reason_of(error)}")
+            reasons.append(f"{entry}: {reason_of(error)}")
             continue
         sizes.append(size)
         channels.append(channel_count)
     if not sizes:
-        raise DataError(f"{source.name}: none of {len(places)} images looked at can be read; the first: {reasons[0]}")
-    one_size = len(set(sizes)) == 1
-    size = sizes[0] if one_size else (round(median(s[0] for s in sizes)), round(median(s[1] for s in sizes)))
-    counts = () if listing.labels is None else tuple(np.bincount(listing.labels, minlength=len(listing.class_names)))
-    return DataFacts(
-        count, len(listing.class_names), size, one_size, max(channels), tuple(int(number) for number in counts)
-    )
+        raise DataError(f"{name}: none of {len(entries)} images looked at can be read; the first: {reasons[0]}")
+    if len(set(sizes)) == 1:
+        return sizes[0], True, max(channels)
+    return (round(median(s[0] for s in sizes)), round(median(s[1] for s in sizes))), False, max(channels)
 
 
 def _header(raw: Any) -> tuple[Size, int]:
+    if raw is None:
+        raise BadImageError("the row holds no image")
     if isinstance(raw, bytes):
         raw = open_image(raw)
     if isinstance(raw, Image.Image):

@@ -41,6 +41,10 @@ class Batch:
         return self.images, self.labels, self.condition
 
 
+class WaitEnded(Exception):
+    """Items were waited for, and are no longer wanted: training is to stop."""
+
+
 class TrainingData(Protocol):
     """What the loop needs of data; `DataSet` is the usual one."""
 
@@ -59,7 +63,19 @@ class TrainingData(Protocol):
         ...
 
     def batch(self, indices: Indices) -> Batch:
-        """Return those items as one batch; images as uint8."""
+        """Return those items as one batch; images as uint8. It may raise `WaitEnded`."""
+        ...
+
+    def order(self, seed: int, stream: str) -> ItemOrder:
+        """Return the order in which items are shown, a function of (seed, stream, index); `Order` is the usual one."""
+        ...
+
+
+class ItemOrder(Protocol):
+    """An endless sequence of item numbers, each of them once in a pass."""
+
+    def indices(self, start: int, count: int) -> Indices:
+        """Return places start .. start + count - 1 of the sequence as (count,) int64."""
         ...
 
 

@@ -22,6 +22,9 @@ from gansmith.images import Pixels
 
 SPARE_BYTES = 2**20
 """Left free beside the array: labels, names of skipped images, the file system's own."""
+LONGEST_NAME = 80
+PARTIAL = ".decoding-"
+"""Begins the name of a folder that is being decoded into; then comes the number of the process."""
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 ADVICE = "set GANSMITH_CACHE to a folder that has the room and can be written to"
 
@@ -54,6 +57,30 @@ def check_room(folder: Path, num_bytes: int) -> None:
         raise ResourceError(
             f"{folder}: decoded data needs {_megabytes(num_bytes)} there and {_megabytes(free)} are free; {ADVICE}"
         )
+
+
+def remove_left_overs(folder: Path) -> None:
+    """Remove what killed processes were decoding."""
+    for left in folder.glob(f"{PARTIAL}*-*"):
+        owner = left.name.removeprefix(PARTIAL).split("-")[0]
+        if owner.isdigit() and not _is_alive(int(owner)):
+            shutil.rmtree(left, ignore_errors=True)
+
+
+def _is_alive(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except OSError:  # it is somebody else's, or this system cannot tell
+        return True
+    return True
+
+
+def short(name: str) -> str:
+    """Return a source's name as part of the name of its cache folder: 80 bytes at most."""
+    whole_characters = os.fsencode(name)[:LONGEST_NAME].decode(errors="ignore")
+    return os.fsdecode(whole_characters.encode())  # as this system writes names, also where that is not UTF-8
 
 
 def _megabytes(num_bytes: int) -> str:

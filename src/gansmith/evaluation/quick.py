@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from gansmith import sampling
 from gansmith.data import DataSet, Source, open_data
+from gansmith.data.sources import StreamSource
 from gansmith.errors import DataError, UsageError
 from gansmith.evaluation.extractor import Extractor
 from gansmith.evaluation.extractors import choose_extractor
@@ -142,7 +143,12 @@ def quick_score(
 
 
 def check_evaluable(recipe: Recipe, source: Source) -> None:
-    """Raise a UsageError where the samples of a recipe are no images."""
+    """Raise a UsageError where the samples of a recipe are no images, or the real images are never all at hand."""
+    if isinstance(source, StreamSource):
+        raise UsageError(
+            f"--evaluate-every: a score is of all real images, and those of {source.name} are streamed; leave it out, "
+            "and afterwards compare with a part: gansmith evaluate RUN --data FOLDER, with some of its parquet files"
+        )
     if (recipe.channels, *recipe.size) == POINT_SHAPE:
         raise UsageError(
             f"--evaluate-every: {source.name} holds points of the plane; the score is of images. Leave it out"

@@ -10,12 +10,12 @@ from itertools import pairwise
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import avg_pool2d, interpolate, relu
+from torch.nn.functional import avg_pool2d, interpolate, relu, relu_
 
 from gansmith.layers.blocks import apply_spectral_norm, initialise_glorot, to_map
 from gansmith.layers.fold import folded
 from gansmith.layers.labels import ConditionalBatchNorm2d, Logit
-from gansmith.layers.resample import UpsampledConv2d
+from gansmith.layers.resample import PooledConv2d, UpsampledConv2d
 from gansmith.runtime import at_least_float32
 from gansmith.settings import ResNetDiscriminator, ResNetGenerator
 from gansmith.sizes import Size, required_stages
@@ -53,14 +53,14 @@ class UpBlock(nn.Module):
 
     def forward(self, maps: Tensor, labels: Tensor | None) -> Tensor:
         """Return (N, after, 2H, 2W) for maps (N, before, H, W)."""
-        inner = self.first(relu(self.first_norm(maps, labels)))
-        inner = self.second(relu(self.second_norm(inner, labels)))
+        inner = self.first(relu_(self.first_norm(maps, labels)))
+        inner = self.second(relu_(self.second_norm(inner, labels)))
         total: Tensor = inner + interpolate(self.shortcut(maps), scale_factor=2.0, mode="nearest")
         return total
 
 
 class DownBlock(nn.Module):
-    """ReLU, conv, ReLU, conv, and a 2x2 average pool where the map is halved.
+    """ReLU, conv, ReLU, conv, and a 2x2 average pool where the map is halved, which is part of the last conv.
 
     The shortcut is the identity where nothing changes, else conv 1x1, after the pool, with which it commutes.
 
@@ -74,15 +74,13 @@ class DownBlock(nn.Module):
         super().__init__()
         self.is_first, self.halves = is_first, halves
         self.first = nn.Conv2d(before, after, 3, padding=1)
-        self.second = nn.Conv2d(after, after, 3, padding=1)
+        self.second = PooledConv2d(after, after) if halves else nn.Conv2d(after, after, 3, padding=1)
         self.shortcut = nn.Conv2d(before, after, 1) if halves or before != after else nn.Identity()
 
     def forward(self, maps: Tensor) -> Tensor:
         """Return (N, after, H, W), or (N, after, H/2, W/2) rounded down, for maps (N, before, H, W)."""
-        inner = self.second(relu(self.first(maps if self.is_first else relu(maps))))
-        if self.halves:
-            inner, maps = avg_pool2d(inner, 2), avg_pool2d(maps, 2)
-        total: Tensor = inner + self.shortcut(maps)
+        inner = self.second(relu_(self.first(maps if self.is_first else relu(maps))))
+        total: Tensor = inner + self.shortcut(avg_pool2d(maps, 2) if self.halves else maps)
         return total
 
 
@@ -114,7 +112,7 @@ class ResNetGeneratorNetwork(nn.Module):
         maps = to_map(self.project(latents), self.base_shape)
         for block in self.blocks:
             maps = block(maps, labels)
-        return torch.tanh(self.image(relu(self.norm(maps))))
+        return torch.tanh(self.image(relu_(self.norm(maps))))
 
     def for_sampling(self) -> ResNetGeneratorNetwork:
         """Return a copy for eval mode with batch norm folded where a convolution alone feeds it; this network stays as

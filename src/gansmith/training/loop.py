@@ -15,10 +15,10 @@ from torch import Tensor
 
 from gansmith import ranks, runtime
 from gansmith.budget import Budget
-from gansmith.data import Batch, Order, TrainingData
+from gansmith.data import Batch, TrainingData
 from gansmith.data.feed import Feed
-from gansmith.data.order import Indices
-from gansmith.errors import DivergedError
+from gansmith.data.order import Indices, WaitEnded
+from gansmith.errors import DataError, DivergedError
 from gansmith.images import to_float
 from gansmith.training.log import Progress
 from gansmith.training.objective import Objective
@@ -41,7 +41,7 @@ class Batches:
 
     def __init__(self, objective: Objective, state: TrainState, data: TrainingData) -> None:
         self._sizes = objective.batches(state.recipe)
-        self._orders = {name: Order(state.seed, len(data), name) for name in self._sizes}
+        self._orders = {name: data.order(state.seed, name) for name in self._sizes}
         self._feed, self._state = Feed(data, state.device), state
 
     def indices(self) -> dict[str, Any]:
@@ -117,6 +117,7 @@ class Loop:
 
         Raises:
             DivergedError: a loss is not a finite number; what came after the last checkpoint is not saved.
+            DataError: data that is read while training can no longer be read; what was trained is saved.
         """
         batches, totals = Batches(self.objective, self.state, self.data), Totals()
         self._waited, self._recorded, self._snapped = 0.0, (0.0, self.images), (self.seconds, self.images)
@@ -124,7 +125,9 @@ class Loop:
         self._recorded = (before, self.images)
         while not self.is_spent and not is_enough and self.stop.received is None:
             started = time.perf_counter()
-            batch = batches.next()
+            batch = self._next(batches, totals)
+            if batch is None:
+                break
             self._waited += time.perf_counter() - started
             totals.add(self.objective.step(self.state, batch))
             self.seconds = before + time.perf_counter() - begun
@@ -149,6 +152,18 @@ class Loop:
     def is_spent(self) -> bool:
         """Whether the budget is spent."""
         return self.budget.share(self.images, self.seconds) >= 1.0
+
+    def _next(self, batches: Batches, totals: Totals) -> dict[str, Batch] | None:
+        """Return the next batches, or None where a signal came while they were waited for."""
+        try:
+            return batches.next()
+        except WaitEnded:
+            return None
+        except DataError as error:
+            self._snapshot(totals)
+            raise DataError(
+                f"{error}; stopped at {self.images:,} images, and the same command goes on from the last checkpoint"
+            ) from error
 
     def _snapshot_is_due(self) -> bool:
         since_seconds, since_images = self.seconds - self._snapped[0], self.images - self._snapped[1]

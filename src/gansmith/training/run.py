@@ -9,12 +9,11 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any, get_args
 
-import numpy as np
 import torch
 
 from gansmith import runtime
 from gansmith.budget import PATIENCE_ALONE, Budget
-from gansmith.data import DataSet, Source, facts_of, open_data, open_source
+from gansmith.data import DataSet, Source, StreamedSet, facts_of, open_for_training, open_source
 from gansmith.data.cache import cache_folder
 from gansmith.errors import DataError, UsageError
 from gansmith.evaluation.quick import check_evaluable, open_test, quick_score
@@ -55,8 +54,8 @@ def train(
     """Train a GAN, or go on with the run that the same call began; return its folder and what was done.
 
     Args:
-        data: a name ("digits", "mnist"), a path (folder, zip, IDX, npz, CIFAR), or an object with `__len__` and
-            `__getitem__`.
+        data: a name ("digits", "mnist", "stream:hub:owner/name"), a path (folder, zip, IDX, npz, CIFAR), or an object
+            with `__len__` and `__getitem__`.
         recipe: a name (see `gansmith.recipes`; "auto" chooses by data, machine and budget) or a `Recipe`.
         overrides: `field=value` changes to the recipe.
         size: (height, width) in pixels; by default the data's own where the recipe can make it.
@@ -175,9 +174,10 @@ def _train(
     recipe = choice.recipe
     if intervals.evaluate_every:
         check_evaluable(recipe, source)
-    data_set = open_data(
-        source, recipe.size, recipe.channels, on_progress=display.decoding, fit=request.fit, allow_bad=options.allow_bad
-    )
+    data_set = open_for_training(
+        source, recipe.size, recipe.channels, display.decoding, fit=request.fit, allow_bad=options.allow_bad,
+        with_labels=recipe.num_classes > 0,
+    )  # fmt: skip
     _describe_data(data_set, recipe, display)
     if original is not None and original.fingerprint != data_set.fingerprint:
         raise DataError(
@@ -210,15 +210,18 @@ def _train(
             asked = _fitted_to_memory(asked, device, display)
             return Session(folder, asked, data_set, budget, device, display, options).train()
     finally:
+        if isinstance(data_set, StreamedSet):
+            data_set.close()
         held.release()
 
 
 def _plan(
-    intervals: Intervals, source: Source, recipe: Recipe, train: DataSet, fit: Fit, device: torch.device,
-    display: Display,
+    intervals: Intervals, source: Source, recipe: Recipe, train: DataSet | StreamedSet, fit: Fit,
+    device: torch.device, display: Display,
 ) -> Plan | None:  # fmt: skip
     if intervals.evaluate_every is None:
         return None
+    assert isinstance(train, DataSet), "check_evaluable refuses streams"
     test = open_test(source, recipe, fit, display)
     precision = runtime.supported_precision(recipe.precision, device)
     return Plan(
@@ -264,19 +267,20 @@ def _fitted_to_memory(config: RunConfig, device: torch.device, display: Display)
     return dataclasses.replace(config, micro_batch=fits)
 
 
-def _describe_data(data: DataSet, recipe: Recipe, display: Display) -> None:
+def _describe_data(data: DataSet | StreamedSet, recipe: Recipe, display: Display) -> None:
     shape = f"{size_text(recipe.size)}, {recipe.channels} channel{'s' if recipe.channels > 1 else ''}"
     display.say(f"{data.name}: {len(data):,} images, {shape}, fingerprint {data.fingerprint}")
-    if data.labels is not None:
-        display.say(
-            f"  {len(data.class_names)} classes: {class_balance(data.class_names, np.bincount(data.labels).tolist())}"
-        )
-    if data.num_refitted:
-        display.say(f"  {data.num_refitted:,} of them brought to {size_text(recipe.size)}")
-    for name, reason in data.skipped[:MOST_SKIPPED_SHOWN]:
-        display.say(f"  skipped {name}: {reason}")
-    if len(data.skipped) > MOST_SKIPPED_SHOWN:
-        display.say(f"  and {len(data.skipped) - MOST_SKIPPED_SHOWN:,} more skipped")
+    if data.class_names:
+        display.say(f"  {len(data.class_names)} classes: {class_balance(data.class_names, data.class_counts)}")
+    if isinstance(data, StreamedSet):
+        display.say(f"  {data.mixing}")
+    else:
+        if data.num_refitted:
+            display.say(f"  {data.num_refitted:,} of them brought to {size_text(recipe.size)}")
+        for name, reason in data.skipped[:MOST_SKIPPED_SHOWN]:
+            display.say(f"  skipped {name}: {reason}")
+        if len(data.skipped) > MOST_SKIPPED_SHOWN:
+            display.say(f"  and {len(data.skipped) - MOST_SKIPPED_SHOWN:,} more skipped")
     if len(data) < recipe.batch_size:
         display.say(
             f"  fewer images than one batch of {recipe.batch_size}: each batch shows some of them more than once"

@@ -12,13 +12,12 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
-import numpy as np
 import torch
 
 from gansmith import runtime
 from gansmith.budget import Budget
 from gansmith.checkpoint import clean_up, read_newest
-from gansmith.data import Batch, DataSet
+from gansmith.data import Batch, DataSet, StreamedSet
 from gansmith.errors import DivergedError, Interrupted, ResourceError
 from gansmith.facts import Classes
 from gansmith.recipe import Recipe
@@ -82,7 +81,7 @@ class Session:
     Args:
         folder: of the run.
         config: with the recipe to train.
-        data: decoded.
+        data: decoded, or streamed.
         budget: when to stop.
         device: where to.
         display: who to tell.
@@ -90,8 +89,8 @@ class Session:
     """
 
     def __init__(
-        self, folder: Path, config: RunConfig, data: DataSet, budget: Budget, device: torch.device, display: Display,
-        options: Options,
+        self, folder: Path, config: RunConfig, data: DataSet | StreamedSet, budget: Budget, device: torch.device,
+        display: Display, options: Options,
     ) -> None:  # fmt: skip
         self.folder, self.config, self.data = folder, config, data
         self.budget, self.device, self.display, self.options = budget, device, display, options
@@ -99,6 +98,8 @@ class Session:
         self.metrics = Metrics(folder / "metrics.jsonl")
         self.checkpoints = folder / "checkpoints"
         self.stop = StopSignal()
+        if isinstance(data, StreamedSet):
+            data.wait_only_while(lambda: self.stop.received is None)
         self._preview_seconds = math.inf  # not known yet
         self._tracker: Tracker | None = None
         self._saver = Saver(self.checkpoints, data.fingerprint, config.keep_every, in_background=device.type == "cuda")
@@ -216,14 +217,15 @@ class Session:
             f"{self.folder}: {self.config.request.name} ({recipe.id}), {recipe.loss}, "
             f"{runtime.precision_text(state.device, recipe.precision)}, seed {state.seed}, for {self.budget}"
         )
+        reals = self._reals  # now: a stream that can no longer be read must not keep the last state from being saved
         if not (self.folder / "reals.png").exists():
-            save_preview(self._reals.images, self.folder / "reals.png")
+            save_preview(reals.images, self.folder / "reals.png")
         if images == 0:
             self._show(state)
 
     @cached_property
     def _reals(self) -> Batch:
-        return shown_reals(self.data, self.config.recipe)
+        return shown_reals(self.data.examples, self.config.recipe)
 
     def _record(self, progress: Progress) -> None:
         try:
@@ -277,8 +279,5 @@ class Session:
         self._preview_seconds = time.perf_counter() - started
 
 
-def _classes_of(data: DataSet) -> Classes | None:
-    if data.labels is None:
-        return None
-    counts = np.bincount(data.labels, minlength=len(data.class_names))
-    return Classes(data.class_names, tuple(counts.tolist()))
+def _classes_of(data: DataSet | StreamedSet) -> Classes | None:
+    return Classes(data.class_names, data.class_counts) if data.class_names else None

@@ -33,13 +33,14 @@ from gansmith.data.sources.idx import IdxSource, idx_folder, is_idx
 from gansmith.data.sources.npz import NpzSource
 from gansmith.data.sources.object import ObjectSource
 from gansmith.data.sources.stacked import StackedSource
+from gansmith.data.sources.stream import StreamSource
 from gansmith.data.sources.zip import ZipSource
 from gansmith.errors import DataError, near_matches
 
 __all__ = [
     "EMBEDDED", "LARGEST_FILE", "NAMED", "PREFIXES", "SUFFIXES", "CifarSource", "DigitsSource", "FolderSource",
     "GaussiansSource", "HubSource", "IdxSource", "Listing", "NpzSource", "ObjectSource", "Source", "Split",
-    "StackedSource", "ZipSource", "is_image_name", "list_entries", "open_source",
+    "StackedSource", "StreamSource", "ZipSource", "is_image_name", "list_entries", "open_source",
 ]  # fmt: skip
 
 log = logging.getLogger("gansmith")
@@ -53,6 +54,7 @@ PREFIXES: dict[str, Callable[[str], Source]] = {
     "grid": grid,
     "hub": HubSource,
     "stacked": lambda spec: StackedSource(open_source(spec)),
+    "stream": StreamSource,
 }
 """What stands before a colon."""
 ARCHIVES = (".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tar.xz", ".7z", ".rar")
@@ -64,7 +66,8 @@ def open_source(data: Any) -> Source:
     """Return the source for a name, a path, or any object with `__len__` and `__getitem__`.
 
     A name is "digits", "ring", "ring:12", "grid", "grid:7", "mnist" and others of the hub, "hub:owner/name" or
-    "stacked:" before any of these or a path. A text that is a name is the name, whatever is in the working folder:
+    "stacked:" before any of these or a path; "stream:" before a name of the hub, or a folder in its layout.
+    A text that is a name is the name, whatever is in the working folder:
     "./mnist" is the path. A `Path` is always a path: of a folder of images, a zip, IDX files, an .npz or .npy, CIFAR's
     binary files, or parquet files in the hub's layout.
 

@@ -7,14 +7,13 @@ encoded, so one that is damaged is one bad row. Nothing of a data set is execute
 from __future__ import annotations
 
 import functools
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from gansmith.data.sources.base import Listing, Split, file_stamp, numbered_classes, stamp_of
-from gansmith.data.sources.hub_files import HubFiles, library, quiet
+from gansmith.data.sources.hub_files import HubFiles, HubName, library, quiet
 from gansmith.errors import DataError
 
 NAMED = {
@@ -44,7 +43,7 @@ class HubSource:
     def __init__(self, spec: str, name: str | None = None) -> None:
         self._files = HubFiles(spec, name)
         self.folder = self._files.folder
-        self.name = name or Path(self._files.where).resolve().name
+        self.name = name or self._files.last_part
         parts = [*self._files.files, self.folder / "README.md"]
         self.stamp = stamp_of(
             self.folder.resolve(), self._files.configuration, self._files.column,
@@ -65,19 +64,7 @@ class HubSource:
 
     @functools.cached_property
     def _image_column(self) -> str:
-        features = self._features
-        found = [name for name, feature in features.items() if _kind(feature) == "Image"]
-        shown = ", ".join(f"{name} ({_kind(feature)})" for name, feature in features.items())
-        if self._files.column is not None:
-            if self._files.column in found:
-                return self._files.column
-            raise DataError(f"{self._files.title}: {self._files.column!r} is no image column; it has {shown}")
-        if not found:
-            raise DataError(f"{self._files.title}: no image column; it has {shown}")
-        if len(found) > 1:
-            choice = f"'hub:{self._files.where}#{found[0]}'"
-            raise DataError(f"{self._files.title}: several image columns; it has {shown}; choose one, such as {choice}")
-        return found[0]
+        return image_column(self._features, self._files)
 
     @property
     def _features(self) -> dict[str, Any]:
@@ -109,7 +96,7 @@ class HubSource:
     @functools.cached_property
     def _labels(self) -> tuple[dict[str, NDArray[np.int64]], tuple[str, ...]]:
         """The labels of each split that has them, and the class names."""
-        column = self._label_column()
+        column = label_column(self._features)
         if column is None:
             return {}, ()
         values = {
@@ -135,14 +122,6 @@ class HubSource:
             )
         return labels, known if names is None else tuple(names)
 
-    def _label_column(self) -> str | None:
-        kinds = {name: _kind(feature) for name, feature in self._features.items()}
-        classes = [name for name, kind in kinds.items() if kind == "ClassLabel"]
-        if len(classes) == 1:
-            return classes[0]
-        usable = [name for name, kind in kinds.items() if kind.startswith(("ClassLabel", "int", "uint", "str"))]
-        return next((name for name in LABEL_COLUMNS if name in usable), None)
-
     def read(self, name: str) -> bytes:
         """Return one encoded image.
 
@@ -155,6 +134,36 @@ class HubSource:
         if not isinstance(content, bytes):  # a path alone might be any file of this machine: not followed
             raise ValueError("the row holds no image")
         return content
+
+
+def image_column(features: dict[str, Any], asked: HubName) -> str:
+    """Return the name of the column of type image.
+
+    Raises:
+        DataError: there is none, or several and none is asked for, or the one asked for is none.
+    """
+    found = [name for name, feature in features.items() if _kind(feature) == "Image"]
+    shown = ", ".join(f"{name} ({_kind(feature)})" for name, feature in features.items())
+    if asked.column is not None:
+        if asked.column in found:
+            return asked.column
+        raise DataError(f"{asked.title}: {asked.column!r} is no image column; it has {shown}")
+    if not found:
+        raise DataError(f"{asked.title}: no image column; it has {shown}")
+    if len(found) > 1:
+        choice = f"'hub:{asked.where}#{found[0]}'"
+        raise DataError(f"{asked.title}: several image columns; it has {shown}; choose one, such as {choice}")
+    return found[0]
+
+
+def label_column(features: dict[str, Any]) -> str | None:
+    """Return the name of the column of classes: the one of that type, else one whose name says so; None without."""
+    kinds = {name: _kind(feature) for name, feature in features.items()}
+    classes = [name for name, kind in kinds.items() if kind == "ClassLabel"]
+    if len(classes) == 1:
+        return classes[0]
+    usable = [name for name, kind in kinds.items() if kind.startswith(("ClassLabel", "int", "uint", "str"))]
+    return next((name for name in LABEL_COLUMNS if name in usable), None)
 
 
 def _kind(feature: Any) -> str:
