@@ -138,6 +138,8 @@ class Session:
             self._close()
 
     def _train(self) -> Run:
+        recipe = self.config.recipe  # recordings belong to one state: a new one, where memory ran out
+        self.objective = for_device(OBJECTIVES[recipe.objective], recipe, self.device, self.display.say)
         try:
             state, seconds = self._open()
             plan, say = self.options.plan, self.display.say
@@ -190,8 +192,6 @@ class Session:
         checkpoint, passed_over = read_newest(self.checkpoints)
         for reason in passed_over:
             log.warning("%s; going on from an earlier checkpoint", reason)
-        recipe = self.config.recipe
-        self.objective = for_device(OBJECTIVES[recipe.objective], recipe, self.device, self.display.say)
         state = self.objective.initialise(self.config.recipe, self.config.seed, self.device)
         state.micro_batch = self.config.micro_batch
         if self.config.recipe.num_classes:
