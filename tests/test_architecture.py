@@ -17,6 +17,7 @@ LAYERS: list[set[str]] = [
     {"networks"},
     {"build"},
     {"training.state", "training.log", "training.stop", "training.folder", "training.classify", "training.track"}
+    | {"training.snapshot", "training.saver"}
     | {"training.evaluations", "checkpoint", "restore", "models", "classifiers", "sampling"}
     | {f"evaluation.{name}" for name in ("extractors", "features", "reference", "subject", "quick")},
     {
@@ -27,7 +28,7 @@ LAYERS: list[set[str]] = [
         "training.autoencoder",
         "training.objectives",
     }
-    | {"training.pictures"},
+    | {"training.pictures", "training.draws", "training.graph", "training.cuda_graph"},
     {"training.loop", "training.opening", "training.session", "training.preparation", "training.run"}
     | {"training.estimate", "training.memory", "training.watch", "bench"}
     | {f"evaluation.{name}" for name in ("exhibit", "wording", "markup", "charts", "page")}

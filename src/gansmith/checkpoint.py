@@ -15,18 +15,17 @@ import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import safetensors.torch
-from pydantic import BaseModel, ConfigDict, Field, NonNegativeFloat, NonNegativeInt, ValidationError
+from pydantic import ValidationError
 from safetensors import SafetensorError
 from torch import Tensor
 
-from gansmith import runtime
 from gansmith.errors import CheckpointError, ResourceError
-from gansmith.facts import Classes
 from gansmith.overrides import describe_validation
 from gansmith.recipe import Recipe
+from gansmith.training.snapshot import Progress, Snapshot
 from gansmith.training.state import TrainState
 from gansmith.version import __version__
 
@@ -37,28 +36,6 @@ PARTIAL, REPLACED = ".writing-", ".replaced-"
 TENSOR_FILES = ("modules.safetensors", "ema.safetensors", "optimizers.safetensors")
 OWN_SUM = "sha256_of_the_rest"
 FILES = ("recipe.json", "state.json", *TENSOR_FILES)
-
-
-class Progress(BaseModel):
-    """How far training is: the content of state.json.
-
-    Attributes:
-        seed: of weights, order and every draw.
-        counters: `images` and `steps`.
-        seconds: of training so far.
-        num_optimizer_tensors: in optimizers.safetensors; how many an optimiser keeps depends on its settings.
-        is_settled: whether the averages' batch-norm statistics fit their weights; if not, loading measures them.
-        classes: of the data, where the recipe is conditional.
-    """
-
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
-
-    seed: NonNegativeInt
-    counters: dict[Literal["images", "steps"], NonNegativeInt] = Field(min_length=2)
-    seconds: NonNegativeFloat
-    num_optimizer_tensors: NonNegativeInt
-    is_settled: bool
-    classes: Classes | None = None
 
 
 @dataclass(frozen=True)
@@ -84,24 +61,26 @@ def save_checkpoint(
     state: TrainState, folder: Path, seconds: float, fingerprint: str, is_settled: bool = True,
     keep_every: int | None = None,
 ) -> Path:  # fmt: skip
-    """Write the state to `folder`/<images seen>, keep the last two checkpoints there, and return the new one's path.
+    """Write the state at once. Arguments as in `Snapshot.of` and `write_checkpoint`, which it returns and raises as."""
+    return write_checkpoint(Snapshot.of(state, seconds, fingerprint, is_settled), folder, keep_every)
+
+
+def write_checkpoint(snapshot: Snapshot, folder: Path, keep_every: int | None = None) -> Path:
+    """Write a state to `folder`/<images seen>, keep the last two checkpoints there, and return the new one's path.
 
     Args:
-        state: as it is between two steps.
+        snapshot: of the state.
         folder: `checkpoints` of a run.
-        seconds: of training so far.
-        fingerprint: of the data.
-        is_settled: whether `Objective.settle` was called after the last step.
         keep_every: also keep, for good, the first checkpoint at or past each multiple of so many images.
 
     Raises:
         ResourceError: the disk is full or not writable; nothing partial stays, earlier checkpoints are kept.
     """
-    final = folder / f"{state.counters['images']:012d}"
+    final = folder / f"{snapshot.images:012d}"
     partial = folder / f"{PARTIAL}{final.name}-{os.getpid()}"
     try:
         partial.mkdir(parents=True)
-        _write_files(state, partial, seconds, fingerprint, is_settled)
+        _write_files(snapshot, partial)
         put_in_place(partial, final)
     except OSError as error:
         shutil.rmtree(partial, ignore_errors=True)
@@ -119,30 +98,19 @@ def _is_first_past_multiple(path: Path, newest_first: list[Path], every: int) ->
     return int(path.name) // every > (int(before[0].name) // every if before else 0)
 
 
-def _write_files(state: TrainState, folder: Path, seconds: float, fingerprint: str, is_settled: bool) -> None:
-    groups = (state.module_tensors(), state.ema_tensors(), state.optimizer_tensors())
-    progress = Progress.model_validate(
-        {
-            "seed": state.seed,
-            "counters": state.counters,
-            "seconds": seconds,
-            "num_optimizer_tensors": len(groups[-1]),
-            "is_settled": is_settled,
-            "classes": state.classes,
-        }
-    )
+def _write_files(snapshot: Snapshot, folder: Path) -> None:
     contents = {
-        "recipe.json": state.recipe.canonical_json().encode(),
-        "state.json": progress.model_dump_json().encode(),
-        **{name: _tensor_bytes(tensors) for name, tensors in zip(TENSOR_FILES, groups, strict=True)},
+        "recipe.json": snapshot.recipe.canonical_json().encode(),
+        "state.json": snapshot.progress.model_dump_json().encode(),
+        **{name: _tensor_bytes(tensors) for name, tensors in zip(TENSOR_FILES, snapshot.groups, strict=True)},
     }
     about: dict[str, Any] = {
         "format": FORMAT,
         "version": __version__,
-        "images_seen": state.counters["images"],
-        "recipe_id": state.recipe.id,
-        "data_fingerprint": fingerprint,
-        "machine": runtime.machine_facts(state.device),
+        "images_seen": snapshot.images,
+        "recipe_id": snapshot.recipe.id,
+        "data_fingerprint": snapshot.fingerprint,
+        "machine": snapshot.machine,
         "sha256": {name: hashlib.sha256(content).hexdigest() for name, content in contents.items()},
     }
     about[OWN_SUM] = sum_of_about(about)

@@ -32,14 +32,14 @@ DTYPES: dict[Precision, torch.dtype] = {"float32": torch.float32, "bfloat16": to
 
 
 def choose_device(name: str = "auto") -> torch.device:
-    """Return the device: "cpu", "cuda", "cuda:1", or for "auto" a GPU if there is one.
+    """Return the device: "cpu", "cuda", "cuda:1", or for "auto" a GPU if there is one. On a GPU, `use_ieee_float32`.
 
     Raises:
         UsageError: there is no such device on this machine; the message says what there is.
     """
     gpus = torch.cuda.device_count() if torch.cuda.is_available() else 0
     if name == "auto":
-        return torch.device("cuda" if gpus else "cpu")
+        name = "cuda" if gpus else "cpu"
     try:
         device = torch.device(name)
     except RuntimeError:
@@ -47,7 +47,28 @@ def choose_device(name: str = "auto") -> torch.device:
     if (device.index or 0) >= {"cpu": 1, "cuda": gpus}.get(device.type, 0):
         there_is = f"cpu and {gpus} GPU{'s' if gpus > 1 else ''}" if gpus else "cpu, and no GPU that torch can use"
         raise UsageError(f"--device {name}: this machine has {there_is}")
+    if device.type == "cuda":
+        use_ieee_float32()
     return device
+
+
+def use_ieee_float32() -> None:
+    """Let float32 be float32 on GPUs too: no TF32, which rounds the factors of convolutions to 10 bits by default.
+
+    Losses, penalties and statistics are in float32 because bfloat16 is too coarse for them, and a recipe in float32 is
+    one that is to be exact. Whoever wants speed has bfloat16, which `best_precision` takes on every GPU with TF32.
+    For the whole process.
+    """
+    torch.backends.cudnn.allow_tf32 = False  # older; torch raises where it is read and disagrees with the newer ones
+    torch.backends.cuda.matmul.fp32_precision = "ieee"
+    torch.backends.cudnn.conv.fp32_precision = "ieee"  # type: ignore[attr-defined]
+    torch.backends.cudnn.rnn.fp32_precision = "ieee"  # type: ignore[attr-defined]
+
+
+def precision_text(device: torch.device, precision: Precision) -> str:
+    """Return what is computed in which precision, for the first line of a run."""
+    tf32 = ", float32 without TF32" if device.type == "cuda" else ""
+    return f"{precision} on {device}{tf32}"
 
 
 def best_precision(device: torch.device) -> Precision:
@@ -95,7 +116,8 @@ def seed_global_generator(seed: int, device: torch.device) -> None:
     Seeding that of every kind of device, as `torch.manual_seed` does, takes 0.7 ms.
     """
     if device.type == "cuda":
-        torch.cuda.manual_seed(seed)
+        with torch.cuda.device(device):  # not the current one, where --device cuda:1 is given
+            torch.cuda.manual_seed(seed)
     else:
         torch.default_generator.manual_seed(seed)
 
@@ -133,14 +155,20 @@ def return_free_memory() -> None:
 
 
 def machine_facts(device: torch.device) -> dict[str, Any]:
-    """Return what bit-for-bit repetition depends on: torch version, threads, processor, device, number of ranks."""
-    return {
+    """Return what bit-for-bit repetition depends on: torch version, threads, processor, device, number of ranks; of a
+    GPU also what convolutions and matrix products of float32 values are computed in.
+    """
+    facts = {
         "torch": torch.__version__,
         "threads": torch.get_num_threads(),
         "cpu": f"{torch.cpu.get_capabilities().get('cpu_name', platform.processor())} {_vector_width()}",
         "device": torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu",
         "ranks": ranks.current().size,
     }
+    if device.type == "cuda":
+        backends = torch.backends.cudnn.conv, torch.backends.cuda.matmul  # type: ignore[attr-defined]
+        facts["float32"] = ", ".join(backend.fp32_precision for backend in backends)
+    return facts
 
 
 def _vector_width() -> str:

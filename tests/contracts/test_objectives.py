@@ -20,7 +20,8 @@ from gansmith.recipe import PenaltySettings, Recipe
 from gansmith.recipes import RECIPES
 from gansmith.restore import restore
 from gansmith.sampling import generate, latents_of
-from gansmith.training.loop import Batches, Loop
+from gansmith.training import loop
+from gansmith.training.loop import Batches, Loop, Totals
 from gansmith.training.objective import Objective
 from gansmith.training.objectives import OBJECTIVES
 from gansmith.training.state import TrainState
@@ -122,6 +123,31 @@ def test_step_waits_for_no_device(case: Case) -> None:
     with Synchronisations() as synchronisations:
         objective.step(state, batch)
     assert not synchronisations.found
+
+
+def test_loop_waits_for_no_device_between_its_records(case: Case, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Batches, steps with the recipe's own optimisers, averages and sums of what was measured."""
+    objective, recipe = case
+    state, synchronisations, found = start(case, 0), Synchronisations(), []
+    budget = Budget.of(5 * objective.batches(recipe)["real_d"], None)
+    reading = Totals.means
+
+    def read(totals: Totals) -> dict[str, float]:
+        found.append(list(synchronisations.found))
+        means = reading(totals)
+        synchronisations.found.clear()
+        return means
+
+    monkeypatch.setattr(Totals, "means", read)
+    monkeypatch.setattr(loop, "LOG_INTERVAL_SECONDS", 1e9)
+    # The dummy's own Adam counts its steps in Python's way, on the CPU.
+    if isinstance(objective, Translation):
+        for name, module in state.modules.items():
+            state.optimizers[name] = torch.optim.SGD(module.parameters(), 1e-3)
+    with synchronisations:
+        Loop(objective, state, data_for(case), budget, lambda progress: None, lambda seconds: None, StopSignal()).run()
+    assert state.counters["steps"] == 5
+    assert found == [[], []]  # after the first step, and at the end
 
 
 def test_synchronisations_are_noticed() -> None:

@@ -20,7 +20,7 @@ from gansmith.training.state import TrainState
 CPU = torch.device("cpu")
 IDS = {
     "mlp": "131983e3",
-    "dcgan-28": "f3162327",
+    "dcgan-28": "7207a942",
     "dcgan-32": "a048ac3d",
     "dense-conv": "b92b0c8e",
     "resnet": "768373ee",

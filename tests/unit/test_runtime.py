@@ -16,7 +16,9 @@ from gansmith.runtime import (
     choose_device,
     generator_for,
     machine_facts,
+    precision_text,
     seed_of,
+    use_ieee_float32,
 )
 
 parts = st.lists(st.one_of(st.integers(), st.text(max_size=5)), max_size=4)
@@ -104,6 +106,24 @@ def test_machine_facts_name_what_repetition_depends_on():
     assert facts["torch"] == torch.__version__
     assert facts["threads"] == torch.get_num_threads()
     assert facts["device"] == "cpu"
+
+
+def test_float32_is_float32_on_gpus_by_torchs_older_and_newer_settings():
+    before = torch.backends.cudnn.allow_tf32, torch.backends.cuda.matmul.fp32_precision
+    try:
+        use_ieee_float32()
+        assert torch.backends.cudnn.conv.fp32_precision == "ieee"
+        assert torch.backends.cudnn.rnn.fp32_precision == "ieee"
+        assert torch.backends.cuda.matmul.fp32_precision == "ieee"
+        assert not torch.backends.cudnn.allow_tf32  # torch raises where the two disagree
+        assert not torch.backends.cuda.matmul.allow_tf32
+    finally:
+        torch.backends.cudnn.allow_tf32, torch.backends.cuda.matmul.fp32_precision = before
+
+
+def test_first_line_of_a_run_says_what_float32_is_on_a_gpu():
+    assert precision_text(CPU, "bfloat16") == "bfloat16 on cpu"
+    assert precision_text(torch.device("cuda:1"), "float32") == "float32 on cuda:1, float32 without TF32"
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells")

@@ -10,20 +10,17 @@ from gansmith.ema import settle_generator
 from gansmith.losses import LOSSES
 from gansmith.recipe import Recipe
 from gansmith.sampling import precision_of, sample
+from gansmith.training.draws import Draws, draw
 from gansmith.training.pictures import PREVIEW_CLASSES, PREVIEW_COLUMNS, preview_count
 from gansmith.training.state import TrainState
 from gansmith.training.step import (
-    Draws,
-    average,
     discriminator_step,
-    draw,
     generate,
     generator_step,
     initial_state,
     mean_of,
-    seed_dropout,
-    set_rates,
     simultaneous_step,
+    whole_step,
 )
 
 
@@ -47,14 +44,8 @@ class Adversarial:
 
     def step(self, state: TrainState, batches: dict[str, Batch]) -> dict[str, Tensor]:
         """Take `discriminator_steps` steps of D and one of G, then average; return losses and D accuracy."""
-        recipe = state.recipe
-        seed_dropout(state)
-        set_rates(state)
-        measured = self.update(state, batches, self.draws(state))
-        state.counters["images"] += recipe.batch_size * recipe.discriminator_steps
-        state.counters["steps"] += 1
-        average(state, recipe.batch_size * recipe.discriminator_steps)
-        return measured
+        num_images = state.recipe.batch_size * state.recipe.discriminator_steps
+        return whole_step(state, num_images, lambda: self.update(state, batches, self.draws(state)))
 
     def draws(self, state: TrainState) -> list[Draws]:
         """Return what each D step of a step draws, and last what the G step does.

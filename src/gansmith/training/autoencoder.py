@@ -16,18 +16,16 @@ from gansmith.losses import kl_divergence, reconstruction_loss
 from gansmith.recipe import Recipe
 from gansmith.sampling import generate as decode
 from gansmith.sampling import precision_of, sample
+from gansmith.training.draws import Draws, draw
 from gansmith.training.pictures import PREVIEW_COLUMNS, PREVIEW_COUNT
 from gansmith.training.state import TrainState
 from gansmith.training.step import (
-    average,
     collect_gradients,
     descend,
-    draw,
     generate,
     initial_state,
     mean_over_ranks,
-    seed_dropout,
-    set_rates,
+    whole_step,
 )
 
 NUM_RECONSTRUCTED = PREVIEW_COUNT // 4
@@ -49,10 +47,15 @@ class Autoencoder:
         """Take one step of both networks, then average; return the loss (the negative elbo in nats per image), its
         term `kl`, and `reconstruction_error`, the mean squared error of a value in [-1, 1].
         """
-        real, size = batches["real_d"], state.recipe.batch_size
-        seed_dropout(state)
-        set_rates(state)
-        noise = draw(state, "latents", size).latents
+        return whole_step(state, state.recipe.batch_size, lambda: self.update(state, batches, self.draws(state)))
+
+    def draws(self, state: TrainState) -> list[Draws]:
+        """Return what a step draws: the noise of the latents."""
+        return [draw(state, "latents", state.recipe.batch_size)]
+
+    def update(self, state: TrainState, batches: dict[str, Batch], draws: list[Draws]) -> dict[str, Tensor]:
+        """Change both networks: what a step does on the device."""
+        real, noise = batches["real_d"], draws[0].latents
         with runtime.autocast(state.device, state.recipe.precision):
             mean, log_variance = state.modules["encoder"](real.images)
         latents = mean + torch.exp(0.5 * log_variance) * noise
@@ -61,9 +64,6 @@ class Autoencoder:
         loss = reconstruction_loss(real.images, reconstructions) + kl
         collect_gradients(state, ("encoder", "generator"), mean_over_ranks(loss, len(loss)))
         descend(state, "encoder", "generator")
-        state.counters["images"] += size
-        state.counters["steps"] += 1
-        average(state, size)
         error = (real.images - reconstructions.detach()).square().mean()
         return {"loss": loss.detach().mean(), "reconstruction_error": error, "kl": kl.detach().mean()}
 

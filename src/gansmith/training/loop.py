@@ -6,18 +6,19 @@ depends on a clock is decided by rank 0, for all ranks, before every step.
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from enum import IntFlag
 from typing import Any
 
-import torch
 from torch import Tensor
 
 from gansmith import ranks, runtime
 from gansmith.budget import Budget
 from gansmith.data import Batch, TrainingData
+from gansmith.data.feed import Feed
 from gansmith.data.order import Indices, WaitEnded
 from gansmith.errors import DataError, DivergedError
 from gansmith.images import to_float
@@ -44,7 +45,7 @@ class Batches:
     def __init__(self, objective: Objective, state: TrainState, data: TrainingData) -> None:
         self._sizes = objective.batches(state.recipe)
         self._orders = {name: data.order(state.seed, name) for name in self._sizes}
-        self._data, self._state = data, state
+        self._feed, self._state = Feed(data, state.device), state
 
     def indices(self) -> dict[str, Any]:
         """Return name -> item numbers (N,) int64 of this rank's part of the next step's batches."""
@@ -61,7 +62,7 @@ class Batches:
 
     def next(self) -> dict[str, Batch]:
         """Return the next step's batches; nothing is consumed until the step has counted itself."""
-        batches = {name: self._data.batch(places).to(self._state.device) for name, places in self.indices().items()}
+        batches = {name: self._feed.batch(places) for name, places in self.indices().items()}
         return {name: Batch(to_float(b.images), b.labels, b.condition) for name, b in batches.items()}
 
 
@@ -237,7 +238,7 @@ class Loop:
         self.on_record(Progress(share, remaining, record))
 
     def _check_finite(self, means: dict[str, float]) -> None:
-        bad = [name for name, value in means.items() if not torch.isfinite(torch.tensor(value))]
+        bad = [name for name, value in means.items() if not math.isfinite(value)]
         if bad:
             trained = ["generator", *(["discriminator"] if self.state.recipe.discriminator else [])]
             rates = " and ".join(f"--set {name}_optimizer.learning_rate=..." for name in trained)

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from gansmith.training.adversarial import Adversarial
 from gansmith.training.autoencoder import Autoencoder
-from gansmith.training.objective import Objective
+from gansmith.training.graph import Recordable
 
-OBJECTIVES: dict[str, Objective] = {
+OBJECTIVES: dict[str, Recordable] = {
     "adversarial": Adversarial(),
     "autoencoder": Autoencoder(),
 }

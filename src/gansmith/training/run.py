@@ -39,9 +39,7 @@ def train(
     save_every: int | None = None, keep_every: int | None = None,
     evaluate_every: int | None = None, patience: int | None = None,
     allow_bad: bool = False,
-    track: bool = False,
-    sync_batch: bool = False,
-    quiet: bool = False,
+    track: bool = False, sync_batch: bool = False, quiet: bool = False,
 ) -> Run:  # fmt: skip
     """Train a GAN, or go on with the run that the same call began; return its folder and what was done.
 
@@ -66,7 +64,7 @@ def train(
         evaluate_every: images between scores, in at most a tenth of the time; the best generator is kept in `best/`.
         patience: stop after so many scores in a row that are no better.
         allow_bad: go on where more than 5 % of the images cannot be read.
-        track: write TensorBoard events into the run folder; needs the extra `track`.
+        track: write TensorBoard events; needs the extra `track`.
         sync_batch: of several ranks, batch norm has the statistics of the whole batch, not those of each rank's share.
         quiet: print nothing.
 

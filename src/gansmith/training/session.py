@@ -14,14 +14,14 @@ from pathlib import Path
 
 import torch
 
-from gansmith import ranks
+from gansmith import ranks, runtime
 from gansmith.budget import Budget
-from gansmith.checkpoint import save_checkpoint
 from gansmith.data import Batch, DataSet, StreamedSet
 from gansmith.errors import DivergedError, Interrupted, ResourceError
 from gansmith.recipe import Recipe
 from gansmith.training.evaluations import scalars_of
 from gansmith.training.folder import CONFIG, RunConfig
+from gansmith.training.graph import for_device
 from gansmith.training.log import Display, Metrics, Progress
 from gansmith.training.loop import Loop
 from gansmith.training.memory import is_out_of_memory, next_micro_batch
@@ -29,6 +29,7 @@ from gansmith.training.objective import Objective
 from gansmith.training.objectives import OBJECTIVES
 from gansmith.training.opening import CHECKPOINTS, METRICS, open_state
 from gansmith.training.pictures import save_preview, shown_reals
+from gansmith.training.saver import Saver
 from gansmith.training.state import TrainState
 from gansmith.training.stop import StopSignal
 from gansmith.training.track import Tracker
@@ -101,7 +102,7 @@ class Session:
             data.wait_only_while(lambda: self.stop.received is None)
         self._preview_seconds = math.inf  # not known yet
         self._tracker: Tracker | None = None
-        self._failed_save: ResourceError | None = None
+        self._saver = Saver(self.checkpoints, data.fingerprint, config.keep_every, in_background=device.type == "cuda")
 
     def train(self) -> Run:
         """Start or go on, until the budget is spent.
@@ -118,7 +119,7 @@ class Session:
             except ResourceError as hopeless:
                 raise hopeless from error
         finally:
-            self._close_tracker()
+            self._close()
         self.config = dataclasses.replace(self.config, micro_batch=half)
         if self.device.type == "cuda":
             torch.cuda.empty_cache()
@@ -130,10 +131,12 @@ class Session:
                 raise
             raise ResourceError(f"out of memory even with {half} images at a time; take a smaller --size") from error
         finally:
-            self._close_tracker()
+            self._close()
 
     def _train(self) -> Run:
         say, watch = self.display.say, None
+        recipe = self.config.recipe  # recordings belong to one state: a new one, where memory ran out
+        self.objective = for_device(OBJECTIVES[recipe.objective], recipe, self.device, self.display.say)
         try:
             state, seconds = open_state(self.config, self.data, self.device, self.folder, say)
             if ranks.current().is_first:
@@ -166,11 +169,12 @@ class Session:
             loop.run()
             if watch:
                 watch.finish()
+            self._saver.wait()
             self.stop.agree()
         self.display.close()
-        if self._failed_save is not None:
+        if (failure := self._saver.failure) is not None:
             raise ResourceError(
-                f"{self.folder}: the end of the training could not be saved ({self._failed_save}); make room, then the "
+                f"{self.folder}: the end of the training could not be saved ({failure}); make room, then the "
                 "same command goes on from the last checkpoint"
             )
         if self.stop.received is not None:
@@ -192,10 +196,10 @@ class Session:
         recipe, images, size = state.recipe, state.counters["images"], ranks.current().size
         if self.options.track:
             self._tracker = Tracker(self.folder, recipe, images, [*self.metrics.read(), *scalars_of(self.folder)])
-        where = f"{size} ranks on {state.device.type}" if size > 1 else str(state.device)
+        where = f" by {size} ranks" if size > 1 else ""
         self.display.say(
-            f"{self.folder}: {self.config.request.name} ({recipe.id}), {recipe.loss}, {recipe.precision} on "
-            f"{where}, seed {state.seed}, for {self.budget}"
+            f"{self.folder}: {self.config.request.name} ({recipe.id}), {recipe.loss}, "
+            f"{runtime.precision_text(state.device, recipe.precision)}{where}, seed {state.seed}, for {self.budget}"
         )
         if size > 1 and recipe.has_batch_norm and not self.config.sync_batch:
             self.display.say("batch norm uses each rank's own statistics (--sync-batch: those of the whole batch)")
@@ -232,7 +236,9 @@ class Session:
                 self._tracker = None
                 log.warning("%s; training goes on without TensorBoard events", error)
 
-    def _close_tracker(self) -> None:
+    def _close(self) -> None:
+        """End what goes on beside training; after it, the checkpoints are those of the last snapshot."""
+        self._saver.wait()
         self._track(Tracker.close)
         self._tracker = None
 
@@ -250,12 +256,7 @@ class Session:
                 self._show(state)
             except OSError as error:
                 log.warning("%s: a picture is lost (%s)", self.folder / "samples", error.strerror or error)
-        try:
-            save_checkpoint(state, self.checkpoints, seconds, self.data.fingerprint, is_settled, self.config.keep_every)
-            self._failed_save = None
-        except ResourceError as error:
-            self._failed_save = error
-            log.warning("%s; training goes on, and tries again later", error)
+        self._saver.save(state, seconds, is_settled)
 
     def _show(self, state: TrainState) -> None:
         started = time.perf_counter()

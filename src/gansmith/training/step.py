@@ -12,8 +12,7 @@ of all ranks, each of which computes its share of it. Nothing here waits for the
 from __future__ import annotations
 
 import copy
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -24,8 +23,9 @@ from gansmith.data import Batch
 from gansmith.ema import ema_decay, update_ema
 from gansmith.losses import LOSSES
 from gansmith.penalties import PENALTIES
-from gansmith.recipe import Recipe
+from gansmith.recipe import PenaltySettings, Recipe
 from gansmith.regularisation import clip_weights, weight_loss
+from gansmith.training.draws import seed_dropout
 from gansmith.training.gradients import frozen, one_backward, two_backwards
 from gansmith.training.state import TrainState
 
@@ -45,50 +45,41 @@ def initial_state(recipe: Recipe, seed: int, device: torch.device, averaged: Seq
     )
 
 
-@dataclass(frozen=True)
-class Draws:
-    """The random numbers of one phase of a step.
-
-    Attributes:
-        latents: (N, latent_dim) float32, normal.
-        rng: for whatever else the phase draws.
-    """
-
-    latents: Tensor
-    rng: torch.Generator
-
-
-def draw(state: TrainState, phase: str, count: int, ahead: int = 0, batches: int = 1) -> Draws:
-    """Return this rank's part of the draws of a phase: a function of (seed, images seen, phase) and the rank alone.
+def whole_step(state: TrainState, num_images: int, update: Callable[[], dict[str, Tensor]]) -> dict[str, Tensor]:
+    """Take one step: what is the host's work around `update`, which is the device's.
 
     Args:
-        state: its seed and counters.
-        phase: whose draws.
-        count: latents of all ranks together.
-        ahead: images seen within this step before the phase.
-        batches: that the latents are, one behind the other; a rank has a share of each.
+        state: changed.
+        num_images: real images that the step shows, over all ranks.
+        update: changes the networks; the counters are not its to change.
+
+    Returns:
+        what `update` does.
     """
-    rng = runtime.generator_for(state.device, state.seed, "step", state.counters["images"] + ahead, phase)
-    latents = torch.randn(count, state.recipe.generator.latent_dim, generator=rng, device=state.device)
-    start, stop = ranks.share_of(count // batches)
-    return Draws(latents.view(batches, -1, latents.shape[1])[:, start:stop].flatten(0, 1), rng)
-
-
-def seed_dropout(state: TrainState) -> None:
-    """Seed torch's global generator, which dropout draws from, for this step: each rank drops other values."""
-    rank = ranks.current().rank
-    seed = runtime.seed_of(state.seed, "step", state.counters["images"], "dropout", *([rank] * (rank > 0)))
-    runtime.seed_global_generator(seed, state.device)
+    seed_dropout(state)
+    set_rates(state)
+    measured = update()
+    state.counters["images"] += num_images
+    state.counters["steps"] += 1
+    average(state, num_images)
+    return measured
 
 
 def set_rates(state: TrainState) -> None:
-    """Give the optimisers the learning rates of this step, where the recipe has a schedule."""
+    """Give the optimisers the learning rates of this step, where the recipe has a schedule.
+
+    A rate that is a tensor is overwritten where it is: work recorded as a CUDA graph reads it there.
+    """
     recipe = state.recipe
     if recipe.learning_rate_schedule is not None:
         factor = recipe.learning_rate_schedule.factor(state.counters["images"])
         for name, optimizer in state.optimizers.items():
+            rate = recipe.optimizer_of(name).learning_rate * factor
             for group in optimizer.param_groups:
-                group["lr"] = recipe.optimizer_of(name).learning_rate * factor
+                if isinstance(group["lr"], Tensor):
+                    group["lr"].fill_(rate)
+                else:
+                    group["lr"] = rate
 
 
 def generate(state: TrainState, latents: Tensor, labels: Tensor | None) -> Tensor:
@@ -163,8 +154,13 @@ def due_penalties(
         name: (settings.weight * settings.every,
                PENALTIES[name](discriminator, real.images, fake_images, real.labels, rng))
         for name, settings in recipe.penalties.items()
-        if steps_taken % settings.every == 0
+        if is_due(settings, steps_taken)
     }  # fmt: skip
+
+
+def is_due(penalty: PenaltySettings, steps_taken: int) -> bool:
+    """Return whether it is a penalty's turn, after so many discriminator steps."""
+    return steps_taken % penalty.every == 0
 
 
 def generator_step(
