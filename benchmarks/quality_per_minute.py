@@ -43,7 +43,7 @@ from gansmith.evaluation.intervals import Interval, seeds_interval
 from gansmith.recipes import recipe_function
 from gansmith.request import Request
 from gansmith.training.log import Display
-from gansmith.training.run import resolve
+from gansmith.training.preparation import resolve
 
 HERE, ROOT = Path(__file__).parent, Path(__file__).parents[1]
 RESULT, RUNS = ROOT / "docs" / "results" / "quality_per_minute.jsonl", ROOT / "runs" / "quality_per_minute"

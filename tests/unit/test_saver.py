@@ -16,7 +16,7 @@ from gansmith.checkpoint import checkpoint_folders, read_newest, save_checkpoint
 from gansmith.errors import DivergedError, Interrupted, ResourceError
 from gansmith.recipes import RECIPES
 from gansmith.restore import restore
-from gansmith.training import session
+from gansmith.training import opening, session
 from gansmith.training.adversarial import Adversarial
 from gansmith.training.saver import Saver
 from gansmith.training.snapshot import HostCopies
@@ -212,7 +212,7 @@ def test_out_of_memory_goes_on_from_the_checkpoint_that_was_under_way(
         return step(self, state, batches)
 
     seen: list[int] = []
-    read = session.read_newest
+    read = opening.read_newest
 
     def reading(folder: Path):  # type: ignore[no-untyped-def]
         found = read(folder)
@@ -222,6 +222,6 @@ def test_out_of_memory_goes_on_from_the_checkpoint_that_was_under_way(
     gate = Gate(monkeypatch)
     threading.Timer(0.2, gate.opened.set).start()
     monkeypatch.setattr(Adversarial, "step", failing)
-    monkeypatch.setattr(session, "read_newest", reading)
+    monkeypatch.setattr(opening, "read_newest", reading)
     trained(tmp_path / "run")
     assert seen == [0, 48]
