@@ -69,7 +69,7 @@ def launch(arguments: Sequence[str], num_ranks: int) -> int:
 
     from gansmith.ranks import OUTCOME
 
-    logging.getLogger("torch.distributed.elastic").setLevel(logging.CRITICAL)
+    logging.disable(logging.CRITICAL)  # torchrun's own account of signals and restarts
     with tempfile.TemporaryDirectory(prefix="gansmith-ranks-") as folder:
         outcome = Path(folder) / "exit_code"
         os.environ |= {OUTCOME: str(outcome), LAUNCHER: str(os.getpid())}

@@ -99,10 +99,10 @@ def test_the_best_precision_of_this_cpu_is_one_that_a_recipe_knows():
 
 def test_machine_facts_name_what_repetition_depends_on():
     facts = machine_facts(CPU)
-    assert set(facts) == {"torch", "threads", "cpu", "device"}
+    assert set(facts) == {"torch", "threads", "cpu", "device", "ranks"}
     assert facts["torch"] == torch.__version__
     assert facts["threads"] == torch.get_num_threads()
-    assert facts["device"] == "cpu"
+    assert (facts["device"], facts["ranks"]) == ("cpu", 1)
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells")
