@@ -89,6 +89,14 @@ def share_of(count: int) -> tuple[int, int]:
     return ranks.rank * part, (ranks.rank + 1) * part
 
 
+def part_of(count: int, unit: int = 1) -> tuple[int, int]:
+    """Return (start, stop) of this rank's part of `count` items, cut at multiples of `unit`: unequal, perhaps empty."""
+    ranks = current()
+    num_units = -(-count // unit)
+    start, stop = (num_units * number // ranks.size * unit for number in (ranks.rank, ranks.rank + 1))
+    return min(start, count), min(stop, count)
+
+
 def sum_gradients(parameters: Iterable[Tensor]) -> None:
     """Replace the gradients of these parameters by their sums over all ranks, in one flat all-reduce a data type.
 
@@ -168,3 +176,13 @@ def wait_for_all() -> None:
     """Return once every rank is here."""
     if current().size > 1:
         distributed.monitored_barrier(timeout=LONGEST_WAIT) if distributed.get_backend() == "gloo" else largest(0)
+
+
+@contextmanager
+def first_before_others() -> Iterator[None]:
+    """Let rank 0 do what is inside before the others do: what it leaves in the cache, they find there."""
+    if not current().is_first:
+        wait_for_all()
+    yield
+    if current().is_first:
+        wait_for_all()
