@@ -28,13 +28,13 @@ LAYERS: list[set[str]] = [
         "training.objectives",
     }
     | {"training.pictures"},
-    {"training.loop", "training.session", "training.run"}
+    {"training.loop", "training.opening", "training.session", "training.preparation", "training.run"}
     | {"training.estimate", "training.memory", "training.watch"}
     | {f"evaluation.{name}" for name in ("exhibit", "wording", "markup", "charts", "page")}
     | {f"evaluation.{name}" for name in ("significance", "entries", "comparison", "comparison_page")}
     | {f"evaluation.{name}" for name in ("trials", "detection", "worth", "modes", "memories", "requested")}
     | {f"evaluation.{name}" for name in ("context", "results", "scores", "pictures", "opening", "evaluator")},
-    {"cli", "__init__", "__main__"},
+    {"cli", "launch", "__init__", "__main__"},
 ]
 TORCH_FREE = 2  # layers below this never import torch
 LONGEST_FILE, LONGEST_FUNCTION = 300, 60

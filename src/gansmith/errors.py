@@ -66,6 +66,14 @@ class Interrupted(GansmithError):
         self.exit_code = 128 + signal_number
 
 
+class RankLost(GansmithError):
+    """Another of the processes that train together has ended, so that this one cannot go on (exit code 1)."""
+
+
+class AlreadyTold(GansmithError):
+    """Training ended by an error that another of its processes has told (exit code 1); not to be told again."""
+
+
 def near_matches(word: str, choices: Iterable[str]) -> str:
     """Return " (did you mean 'x' or 'y'?)" for the choices that look like `word`, or "" if none does."""
     found = difflib.get_close_matches(word, list(choices), n=3, cutoff=0.5)

@@ -11,16 +11,24 @@ from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
+from pathlib import Path
 from typing import TypeVar, cast
 
 import torch
 from torch import Tensor, distributed
+from torch.distributed.distributed_c10d import Store
+from torch.distributed.rendezvous import rendezvous
 
-from gansmith.errors import UsageError
+from gansmith.errors import AlreadyTold, GansmithError, RankLost, UsageError
 
 Value = TypeVar("Value")
-LONGEST_WAIT = timedelta(minutes=30)
-"""For the others, before a rank gives up: the first one may decode a large data set meanwhile."""
+LONGEST_WAIT = timedelta(hours=6)
+"""For the others, before a rank gives up: the first one may decode a large data set meanwhile. One that ends is noticed
+at once."""
+OUTCOME = "GANSMITH_OUTCOME"
+"""Environment variable: the file in which `launch.py` looks for the exit code of the training."""
+_is_alone = False
+FIRST_TO_FAIL = "gansmith/failed"
 
 
 @dataclass(frozen=True)
@@ -45,9 +53,14 @@ class Ranks:
 
 def current() -> Ranks:
     """Return where this process stands; alone unless `joined` is entered."""
-    if not (distributed.is_available() and distributed.is_initialized()):
+    if _is_alone or not (distributed.is_available() and distributed.is_initialized()):
         return Ranks()
-    return Ranks(distributed.get_rank(), distributed.get_world_size(), int(os.environ.get("LOCAL_RANK", "0")))
+    return Ranks(distributed.get_rank(), distributed.get_world_size(), local_rank())
+
+
+def local_rank() -> int:
+    """Return which of the processes that torchrun started on this machine this is."""
+    return int(os.environ.get("LOCAL_RANK", "0"))
 
 
 def were_launched() -> bool:
@@ -55,26 +68,94 @@ def were_launched() -> bool:
     return int(os.environ.get("WORLD_SIZE", "1")) > 1
 
 
+def num_restarts() -> tuple[int, int]:
+    """Return how often torchrun has started all processes again since the first time, and how often it would."""
+    made, most = (os.environ.get(f"TORCHELASTIC_{name}", "0") for name in ("RESTART_COUNT", "MAX_RESTARTS"))
+    return int(made), int(most)
+
+
 @contextmanager
 def joined(device_type: str) -> Iterator[Ranks]:
     """Meet the other processes that torchrun started, and leave them at the end.
 
     Gradients travel by NCCL between GPUs and by gloo between CPUs; what ranks agree on always travels by gloo, so that
-    it waits for no GPU.
+    it waits for no GPU. Where a script has initialised torch's default group already, that is the one.
 
     Args:
         device_type: "cpu" or "cuda".
+
+    Raises:
+        AlreadyTold: an error ended this rank, and another one ended before it: the first error is the one to tell.
     """
+    if distributed.is_initialized():
+        yield current()
+        return
+    store, rank, size = next(rendezvous("env://", timeout=LONGEST_WAIT))
     backend = "cpu:gloo,cuda:nccl" if device_type == "cuda" else "gloo"
-    distributed.init_process_group(backend, timeout=LONGEST_WAIT)
+    distributed.init_process_group(backend, store=store, rank=rank, world_size=size, timeout=LONGEST_WAIT)
     try:
         yield current()
+        if rank == 0:
+            _leave_outcome(0)
+    except BaseException as error:
+        # A rank that was killed tells nothing: the launcher does, and starts all of them again.
+        if (isinstance(error, RankLost) and OUTCOME in os.environ) or not _is_first_to_fail(store):
+            raise AlreadyTold("another rank has ended") from error
+        _leave_outcome(_exit_code_of(error))
+        raise
     finally:
         distributed.destroy_process_group()
 
 
-def share_of(count: int) -> tuple[int, int]:
+@contextmanager
+def alone() -> Iterator[None]:
+    """While entered, this rank computes for itself: for what not every rank does."""
+    global _is_alone
+    before, _is_alone = _is_alone, True
+    try:
+        yield
+    finally:
+        _is_alone = before
+
+
+def _is_first_to_fail(store: Store) -> bool:
+    try:
+        return bool(store.add(FIRST_TO_FAIL, 1) == 1)
+    except RuntimeError:  # the rank that keeps it is gone
+        return False
+
+
+def _exit_code_of(error: BaseException) -> int:
+    if isinstance(error, KeyboardInterrupt):
+        return 130
+    if isinstance(error, SystemExit):
+        return error.code if isinstance(error.code, int) else 1
+    return error.exit_code if isinstance(error, GansmithError) else 1
+
+
+def _leave_outcome(code: int) -> None:
+    if path := os.environ.get(OUTCOME):
+        Path(path).write_text(str(code))
+
+
+@contextmanager
+def _together() -> Iterator[None]:
+    """Translate torch's error for a rank that is gone."""
+    try:
+        yield
+    except RuntimeError as error:
+        raise RankLost(
+            "another rank has ended; what it said is above, or the system killed it. The same command goes on from the "
+            "last checkpoint"
+        ) from error
+
+
+def share_of(count: int, name: str = "batch_size") -> tuple[int, int]:
     """Return (start, stop) of this rank's part of `count` items: contiguous, as many as each other rank's.
+
+    Args:
+        count: items of all ranks together.
+        name: the field of the recipe that says so.
 
     Raises:
         UsageError: they cannot be divided evenly.
@@ -82,8 +163,8 @@ def share_of(count: int) -> tuple[int, int]:
     ranks = current()
     if count % ranks.size:
         raise UsageError(
-            f"a batch of {count} cannot be divided evenly among {ranks.size} ranks; "
-            f"--set batch_size={max(1, round(count / ranks.size)) * ranks.size}, or another number of ranks"
+            f"{name} {count} cannot be divided evenly among {ranks.size} ranks; "
+            f"--set {name}={max(1, round(count / ranks.size)) * ranks.size}, or another number of ranks"
         )
     part = count // ranks.size
     return ranks.rank * part, (ranks.rank + 1) * part
@@ -112,9 +193,27 @@ def sum_gradients(parameters: Iterable[Tensor]) -> None:
             by_type.setdefault(parameter.grad.dtype, []).append(parameter.grad)
     for gradients in by_type.values():
         flat = torch.cat([gradient.flatten() for gradient in gradients])
-        distributed.all_reduce(flat)
+        with _together():
+            distributed.all_reduce(flat)
         parts = torch.split(flat, [gradient.numel() for gradient in gradients])
         torch._foreach_copy_(gradients, [part.view_as(old) for part, old in zip(parts, gradients, strict=True)])
+
+
+def sum_in_place(values: Tensor) -> None:
+    """Replace the values by their sums over all ranks."""
+    if current().size > 1:
+        with _together():
+            distributed.all_reduce(values)
+
+
+def stacked(values: Tensor) -> Tensor:
+    """Return (ranks, ...): the values of each rank, which are of one shape, on their device. No gradient passes."""
+    if current().size == 1:
+        return values.detach()[None]
+    parts = [torch.empty_like(values) for _ in range(current().size)]
+    with _together():
+        distributed.all_gather(parts, values.contiguous())
+    return torch.stack(parts)
 
 
 def rand(count: int, rng: torch.Generator, device: torch.device) -> Tensor:
@@ -128,7 +227,8 @@ def copy_from_first(tensors: Iterable[Tensor]) -> None:
     if current().size > 1:
         for tensor in tensors:
             contiguous = tensor.detach().contiguous()  # channels-last weights are not
-            distributed.broadcast(contiguous, 0)
+            with _together():
+                distributed.broadcast(contiguous, 0)
             tensor.detach().copy_(contiguous)
 
 
@@ -137,7 +237,8 @@ def of_first(value: Value) -> Value:
     if current().size == 1:
         return value
     values = [value]
-    distributed.broadcast_object_list(values, 0)
+    with _together():
+        distributed.broadcast_object_list(values, 0, device=torch.device("cpu"))
     return values[0]
 
 
@@ -146,7 +247,8 @@ def largest(value: int) -> int:
     if current().size == 1:
         return value
     number = torch.tensor(value)
-    distributed.all_reduce(number, distributed.ReduceOp.MAX)
+    with _together():
+        distributed.all_reduce(number, distributed.ReduceOp.MAX)
     return int(number)
 
 
@@ -155,7 +257,8 @@ def means(values: Mapping[str, float]) -> dict[str, float]:
     if current().size == 1 or not values:
         return dict(values)
     numbers = torch.tensor(list(values.values()), dtype=torch.float64)
-    distributed.all_reduce(numbers)
+    with _together():
+        distributed.all_reduce(numbers)
     return dict(zip(values, (numbers / current().size).tolist(), strict=True))
 
 
@@ -168,14 +271,14 @@ def gathered(rows: Tensor) -> Tensor:
     if current().size == 1:
         return rows
     parts: list[object] = [None] * current().size
-    distributed.all_gather_object(parts, rows.contiguous())
+    with _together():
+        distributed.all_gather_object(parts, rows.contiguous())
     return torch.cat(cast(list[Tensor], parts))
 
 
 def wait_for_all() -> None:
     """Return once every rank is here."""
-    if current().size > 1:
-        distributed.monitored_barrier(timeout=LONGEST_WAIT) if distributed.get_backend() == "gloo" else largest(0)
+    largest(0)
 
 
 @contextmanager

@@ -25,7 +25,7 @@ def restore(state: TrainState, checkpoint: Checkpoint) -> None:
     copy_tensors(state.ema_tensors(), ema, checkpoint.path / "ema.safetensors")
     state.counters = {str(name): count for name, count in checkpoint.state.counters.items()}
     state.classes = checkpoint.state.classes
-    _restore_optimizers(
+    restore_optimizers(
         state, optimizers, checkpoint.state.num_optimizer_tensors, checkpoint.path / "optimizers.safetensors"
     )
 
@@ -62,7 +62,15 @@ def check_tensors(into: Mapping[str, Tensor], found: Mapping[str, Tensor], path:
         raise CheckpointError(f"{path}: does not fit {of}: {'; '.join(sorted(problems)[:5])}{more}")
 
 
-def _restore_optimizers(state: TrainState, found: Mapping[str, Tensor], expected: int, path: Path) -> None:
+def restore_optimizers(state: TrainState, found: Mapping[str, Tensor], expected: int, path: Path) -> None:
+    """Put tensors named as by `TrainState.optimizer_tensors` into the optimisers; raises as `restore`.
+
+    Args:
+        state: its optimisers are changed.
+        found: the tensors.
+        expected: how many there should be.
+        path: where they are from, for the message.
+    """
     entries: dict[str, dict[int, dict[str, Tensor]]] = {name: {} for name in state.optimizers}
     for key, value in found.items():
         parts = re.fullmatch(r"([^/]+)/(\d+)/([^/]+)", key)

@@ -11,13 +11,15 @@ import os
 import platform
 import sys
 import time
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from gansmith import ranks
 from gansmith.errors import UsageError
 from gansmith.facts import MachineFacts
 from gansmith.settings import Precision
@@ -44,6 +46,24 @@ def choose_device(name: str = "auto") -> torch.device:
         there_is = f"cpu and {gpus} GPU{'s' if gpus > 1 else ''}" if gpus else "cpu, and no GPU that torch can use"
         raise UsageError(f"--device {name}: this machine has {there_is}")
     return device
+
+
+@contextmanager
+def joined_device(name: str) -> Iterator[torch.device]:
+    """Choose the device; where torchrun started this process as one of several, join the others, each on its own GPU.
+
+    Raises:
+        UsageError: as `choose_device`.
+    """
+    if not ranks.were_launched():
+        yield choose_device(name)
+        return
+    uses_gpus = name != "cpu" and torch.cuda.is_available()
+    with ranks.joined("cuda" if uses_gpus else "cpu"):
+        device = choose_device(f"cuda:{ranks.local_rank()}" if uses_gpus and name in ("auto", "cuda") else name)
+        if device.type == "cuda":
+            torch.cuda.set_device(device)
+        yield device
 
 
 def best_precision(device: torch.device) -> Precision:
@@ -104,12 +124,13 @@ def return_free_memory() -> None:
 
 
 def machine_facts(device: torch.device) -> dict[str, Any]:
-    """Return what bit-for-bit repetition depends on: torch version, threads, processor, device."""
+    """Return what bit-for-bit repetition depends on: torch version, threads, processor, device, number of ranks."""
     return {
         "torch": torch.__version__,
         "threads": torch.get_num_threads(),
         "cpu": f"{torch.cpu.get_capabilities().get('cpu_name', platform.processor())} {_vector_width()}",
         "device": torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu",
+        "ranks": ranks.current().size,
     }
 
 

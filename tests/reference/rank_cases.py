@@ -163,7 +163,7 @@ MISTAKES: dict[str, tuple[str, Callable[[], object]]] = {
         "dcgan-28, synchronised", lambda: mock.patch(f"{__name__}.synchronised", lambda module: None)
     ),
     "no gradient through the other ranks' statistics": (
-        "dcgan-32, synchronised", lambda: mock.patch("gansmith.layers.sync.distributed.all_reduce", lambda sums: None)
+        "dcgan-32, synchronised", lambda: mock.patch.object(ranks, "sum_in_place", lambda sums: None)
     ),
 }  # fmt: skip
 """name -> the case that it spoils, and how."""

@@ -52,7 +52,7 @@ class Training:
         answers = []
         for count in images:
             self.state.counters["images"] = count
-            answers.append(self.watch(seconds))
+            answers.append(self.watch.is_due(seconds) and self.watch.evaluate())
         return answers
 
     def finish(self, images: int) -> None:
@@ -271,7 +271,7 @@ def test_without_a_plan_there_is_nothing_but_scores_beyond_the_checkpoint_are_dr
     watch = Watch(tmp_path, OBJECTIVES["adversarial"], state, None, StopSignal(), pytest.fail, lambda act: None)
     watch.begin()
     state.counters["images"] = 500
-    assert not watch(LONG)
+    assert not watch.is_due(LONG)
     watch.finish()
     assert (watch.why_over, watch.summary(1.0)) == (None, [])
     assert seen(tmp_path) == [(100, 5.0)]

@@ -25,7 +25,7 @@ from gansmith.cli.recipes import RecipesCommand
 from gansmith.cli.sample import SampleCommand
 from gansmith.cli.show import ShowCommand
 from gansmith.cli.train import TrainCommand
-from gansmith.errors import GansmithError, UsageError, near_matches
+from gansmith.errors import AlreadyTold, GansmithError, UsageError, near_matches
 
 COMMANDS = ("train", "data", "sample", "interpolate", "evaluate", "compare", "classify", "show", "recipes")
 DESCRIPTION = (
@@ -57,7 +57,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
     _leave_in_order_on_sigterm()
     try:
         command, unknown = parse(arguments)
+        command.arguments = tuple(arguments)
         command.run(unknown)
+    except AlreadyTold as error:
+        sys.exit(error.exit_code)
     except GansmithError as error:
         if debug:
             raise

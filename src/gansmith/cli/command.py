@@ -16,6 +16,8 @@ class Command(ABC):
 
     debug: bool = dataclasses.field(default=False, kw_only=True)
     """Show the whole traceback of an error."""
+    arguments: tuple[str, ...] = dataclasses.field(default=(), init=False)
+    """As they were typed."""
 
     @abstractmethod
     def run(self, unknown: Sequence[str]) -> None:
@@ -31,7 +33,7 @@ class Command(ABC):
 
 def unknown_arguments(command: Command, unknown: Sequence[str]) -> list[str]:
     """Return one message for each argument that the command does not have, with near matches."""
-    options = [f"--{field.name.replace('_', '-')}" for field in dataclasses.fields(command)]
+    options = [f"--{field.name.replace('_', '-')}" for field in dataclasses.fields(command) if field.init]
     messages = []
     for index, text in enumerate(unknown):
         if text.startswith("-"):

@@ -68,6 +68,11 @@ class TrainCommand(Command):
     """Write TensorBoard events into the run folder (extra: track)."""
     device: Annotated[str, tyro.conf.arg(metavar="DEVICE")] = "auto"
     """auto, cpu, cuda, cuda:1."""
+    ranks: Annotated[str | None, tyro.conf.arg(metavar="N", help_behavior_hint="")] = None
+    """Train by so many processes of this machine together, each with its share of a batch: on its GPU, or its part of
+    the CPU's cores."""
+    sync_batch: bool = False
+    """Of several ranks, batch norm has the statistics of the whole batch, not of each rank's share."""
     dry_run: bool = False
     """Show networks, FLOPs, memory and time, and train nothing."""
     quiet: bool = False
@@ -80,6 +85,10 @@ class TrainCommand(Command):
         if self.dry_run:
             self._show_estimate(request, values)
             return
+        from gansmith.launch import ran_as_ranks
+
+        if ran_as_ranks(self.arguments, values.pop("ranks"), self.device):
+            return
         from gansmith.training.run import rerun, train
 
         if self.config is not None:
@@ -89,7 +98,7 @@ class TrainCommand(Command):
             changes = Intervals(None, values["keep_every"], values["evaluate_every"], values["patience"])
             rerun(
                 self.config, self.out, self._budget(values), self.device, changes=changes,
-                options=Options(self.allow_bad, self.track), quiet=self.quiet,
+                options=Options(self.allow_bad, self.track), sync_batch=self.sync_batch, quiet=self.quiet,
             )  # fmt: skip
             return
         train(
@@ -102,6 +111,7 @@ class TrainCommand(Command):
             fit=request.fit,
             allow_bad=self.allow_bad,
             track=self.track,
+            sync_batch=self.sync_batch,
             out=self.out,
             device=self.device,
             quiet=self.quiet,
@@ -118,6 +128,7 @@ class TrainCommand(Command):
             "keep_every": parsed(problems, "--keep-every", self.keep_every, parse_count),
             "evaluate_every": parsed(problems, "--evaluate-every", self.evaluate_every, parse_count),
             "patience": parsed(problems, "--patience", self.patience, parse_count),
+            "ranks": parsed(problems, "--ranks", self.ranks, parse_count),
         }
         if self.patience is not None and self.evaluate_every is None and self.config is None:
             problems.append(PATIENCE_ALONE)
@@ -127,6 +138,8 @@ class TrainCommand(Command):
         recipe = DEFAULT_RECIPE if self.recipe is None else self.recipe
         request = Request(recipe, self.set, size, channels, self.conditional, fit)
         problems += request.problems()
+        if self.ranks is not None and self.dry_run:
+            problems.append("--dry-run: tries a step in one process; leave --ranks out")
         if self.config is not None and (ignored := self._given_beside_config()):
             problems.append(f"--config: the file says this already; {', '.join(ignored)} cannot be given with it")
         if problems:
@@ -152,7 +165,7 @@ class TrainCommand(Command):
         from gansmith.training.log import Display
         from gansmith.training.memory import choose_micro_batch
         from gansmith.training.objectives import OBJECTIVES
-        from gansmith.training.run import resolve
+        from gansmith.training.preparation import resolve
 
         display = Display(self.quiet)
         runtime.keep_large_allocations()

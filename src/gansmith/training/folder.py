@@ -63,6 +63,7 @@ class RunConfig:
         keep_every: keep the checkpoint at each multiple of so many images for good, or None.
         evaluate_every: images between evaluations while training, or None.
         patience: evaluations in a row without a new best after which training stops, or None.
+        sync_batch: batch norm has the statistics of the batch of all ranks.
     """
 
     data: str
@@ -77,6 +78,7 @@ class RunConfig:
     keep_every: int | None = None
     evaluate_every: int | None = None
     patience: int | None = None
+    sync_batch: bool = False
 
     @property
     def intervals(self) -> Intervals:
@@ -100,6 +102,7 @@ class RunConfig:
             "keep_every": self.keep_every,
             "evaluate_every": self.evaluate_every,
             "patience": self.patience,
+            "sync_batch": self.sync_batch,
             "request": self.request.as_dict(),
             "recipe_id": self.recipe.id,
             "recipe": json.loads(self.recipe.canonical_json()),
@@ -138,6 +141,7 @@ class RunConfig:
                 keep_every=file.keep_every,
                 evaluate_every=file.evaluate_every,
                 patience=file.patience,
+                sync_batch=file.sync_batch,
             )
         except OSError as error:
             raise UsageError(f"{path}: cannot be read ({error.strerror})") from error
@@ -178,6 +182,7 @@ class _ConfigFile(Settings):
     keep_every: PositiveInt | None
     evaluate_every: PositiveInt | None = None  # files of before it was there
     patience: PositiveInt | None = None
+    sync_batch: bool = False
     request: _RequestInFile
     recipe_id: str
     recipe: Recipe

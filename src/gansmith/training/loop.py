@@ -1,6 +1,7 @@
 """The loop: batches, steps, records, snapshots, until the budget is spent or a signal comes.
 
-It knows objectives only by their protocol, and reads nothing back from the device but at the log interval.
+It knows objectives only by their protocol, and reads nothing back from the device but at the log interval. What
+depends on a clock is decided by rank 0, for all ranks, before every step.
 """
 
 from __future__ import annotations
@@ -8,6 +9,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from enum import IntFlag
 from typing import Any
 
 import torch
@@ -23,6 +25,7 @@ from gansmith.training.log import Progress
 from gansmith.training.objective import Objective
 from gansmith.training.state import TrainState
 from gansmith.training.stop import StopSignal
+from gansmith.training.watch import Watch
 
 LOG_INTERVAL_SECONDS = 1.0
 SNAPSHOTS = 20
@@ -82,6 +85,16 @@ class Totals:
         return means
 
 
+class Due(IntFlag):
+    """What is to be done between two steps."""
+
+    NOTHING = 0
+    RECORD = 1
+    SNAPSHOT = 2
+    EVALUATION = 4
+    END = 8
+
+
 @dataclass
 class Loop:
     """One stretch of training; `run` returns when the budget is spent or `stop` has received a signal.
@@ -91,12 +104,11 @@ class Loop:
         on_record: called with each record of numbers and the progress.
         on_snapshot: called when a preview and a checkpoint are due, with the seconds of training so far.
             When `stop` has received a signal, only the checkpoint matters, and soon.
-        stop: asked after every step.
+        stop: asked before every step.
         seconds: of training before this stretch, and then in all.
         save_every: images between snapshots; None: twenty over the budget, 5 s to 5 min apart.
         keep_every: a snapshot is also due at each multiple of so many images.
-        on_evaluate: asked after every step, with the seconds of training so far, whether to stop early; what it takes
-            is not counted as training.
+        watch: asked before every step whether to evaluate; what that takes is not counted as training. Of rank 0.
     """
 
     objective: Objective
@@ -109,7 +121,7 @@ class Loop:
     seconds: float = 0.0
     save_every: int | None = None
     keep_every: int | None = None
-    on_evaluate: Callable[[float], bool] | None = None
+    watch: Watch | None = None
 
     def run(self) -> None:
         """Train.
@@ -118,26 +130,46 @@ class Loop:
             DivergedError: a loss is not a finite number; what came after the last checkpoint is not saved.
         """
         batches, totals = Batches(self.objective, self.state, self.data), Totals()
-        self._waited, self._recorded, self._snapped = 0.0, (0.0, self.images), (self.seconds, self.images)
-        begun, before, is_enough = time.perf_counter(), self.seconds, False
-        self._recorded = (before, self.images)
-        while not self.is_spent and not is_enough and self.stop.received is None:
+        self._waited, self._recorded, self._snapped = 0.0, (self.seconds, self.images), (self.seconds, self.images)
+        begun, before, self._is_enough = time.perf_counter(), self.seconds, False
+        while Due.END not in (due := self._agreed()):
+            if due & (Due.SNAPSHOT | Due.EVALUATION):
+                paused = time.perf_counter()
+                self._pause(due, totals)
+                begun += time.perf_counter() - paused
+                continue  # a signal may have come meanwhile
+            if Due.RECORD in due:
+                self._record(totals)
             started = time.perf_counter()
             batch = batches.next()
             self._waited += time.perf_counter() - started
             totals.add(self.objective.step(self.state, batch))
             self.seconds = before + time.perf_counter() - begun
-            if self.state.counters["steps"] == 1 or self.seconds - self._recorded[0] >= LOG_INTERVAL_SECONDS:
-                self._record(totals)
-                self.seconds = before + time.perf_counter() - begun
-            paused = time.perf_counter()
-            if self._snapshot_is_due() and not self.is_spent:
-                self._snapshot(totals)
-            if self.on_evaluate is not None and not self.is_spent and self.stop.received is None:
-                is_enough = self.on_evaluate(self.seconds)
-            begun += time.perf_counter() - paused
         if self.images == 0 or self.images != self._snapped[1]:
             self._snapshot(totals)
+
+    def _agreed(self) -> Due:
+        """Return what is due on every rank: by the clock of rank 0, or because of a signal to any."""
+        is_stopped, due = self.stop.agree(self._due() if ranks.current().is_first else Due.NOTHING)
+        return Due.END if is_stopped else Due(due)
+
+    def _due(self) -> Due:
+        if self.is_spent or self._is_enough:
+            return Due.END
+        due = Due.NOTHING
+        if self.state.counters["steps"] == 1 or self.seconds - self._recorded[0] >= LOG_INTERVAL_SECONDS:
+            due |= Due.RECORD
+        if self._snapshot_is_due():
+            due |= Due.SNAPSHOT
+        if self.watch is not None and self.watch.is_due(self.seconds):
+            due |= Due.EVALUATION
+        return due
+
+    def _pause(self, due: Due, totals: Totals) -> None:
+        if Due.SNAPSHOT in due:
+            self._snapshot(totals)
+        if Due.EVALUATION in due and self.watch is not None and self.stop.received is None:
+            self._is_enough = self.watch.evaluate()
 
     @property
     def images(self) -> int:
@@ -166,7 +198,7 @@ class Loop:
         self._snapped = (self.seconds, self.images)
 
     def _record(self, totals: Totals) -> None:
-        means = totals.means()
+        means = ranks.means(totals.means())
         if not means:
             return
         self._check_finite(means)

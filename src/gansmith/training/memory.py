@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from gansmith import runtime
+from gansmith import ranks, runtime
 from gansmith.build import build_networks, num_parameters
 from gansmith.errors import ResourceError
 from gansmith.recipe import Recipe
@@ -99,7 +99,7 @@ def step_bytes(recipe: Recipe, objective: Objective) -> StepBytes:
         small = with_batch(recipe, batch).replace(discriminator_steps=1)
         state.recipe, state.counters["steps"] = small, 0  # the first step is every lazy penalty's turn
         batches = random_batches(objective, small, cpu)
-        with SavedTensors() as saved:
+        with ranks.alone(), SavedTensors() as saved:
             objective.step(state, batches)
         peaks.append(saved.peak)
     per_image = (peaks[1] - peaks[0]) / (SMALL_BATCHES[1] - SMALL_BATCHES[0])
@@ -119,31 +119,39 @@ def network_bytes(recipe: Recipe) -> int:
     return 2 * BYTES * sum(num_parameters(network) for network in build_networks(bare, device="meta").values())
 
 
-def choose_micro_batch(recipe: Recipe, objective: Objective, device: torch.device) -> int | None:
-    """Return how many images to compute at once, or None where the whole batch fits into memory.
+def choose_micro_batch(recipe: Recipe, objective: Objective, device: torch.device, num_ranks: int = 1) -> int | None:
+    """Return how many images to compute at once, or None where the whole batch (of a rank, its share) fits into memory.
+
+    Args:
+        recipe: whose batch it is.
+        objective: of the recipe.
+        device: whose memory counts.
+        num_ranks: that share the batch, and on a CPU the memory too.
 
     Raises:
         ResourceError: it does not fit and cannot be computed in parts, or not even one image fits; with what does.
     """
-    free = runtime.available_memory(device) * USABLE_SHARE
+    free = runtime.available_memory(device) * USABLE_SHARE / (num_ranks if device.type == "cpu" else 1)
     if (networks := network_bytes(recipe)) > free:
         raise ResourceError(
             f"the networks take at least {_gigabytes(networks)}, {_gigabytes(free)} are free; take narrower ones "
             f"({', '.join(f'--set {name}.width=...' for name in recipe.networks)}) or a smaller --size"
         )
-    step, batch = step_bytes(recipe, objective), recipe.batch_size
+    step, batch = step_bytes(recipe, objective), recipe.batch_size // num_ranks
     whole = step.fixed + (step.held + step.kept) * batch
     if whole <= free:
         return None
-    needed = f"a batch of {batch} needs about {_gigabytes(whole)}, {_gigabytes(free)} are free"
+    share = f"a share of {batch} (of {num_ranks} ranks)" if num_ranks > 1 else f"a batch of {batch}"
+    needed = f"{share} needs about {_gigabytes(whole)}, {_gigabytes(free)} are free"
     fits = int((free - step.fixed) / (step.held + step.kept))
     if fits < 1:
         raise ResourceError(f"{needed}, too little for one image; take a smaller --size or a narrower network")
+    smaller = _power_of_two(fits) * num_ranks
     if mixes := recipe.needs_whole_batch:
-        raise ResourceError(f"{needed}; {mixes} needs the batch whole: --set batch_size={_power_of_two(fits)} fits")
+        raise ResourceError(f"{needed}; {mixes} needs the batch whole: --set batch_size={smaller} fits")
     at_once = int((free - step.fixed - step.held * batch) / step.kept)
     if at_once < 1:
-        raise ResourceError(f"{needed}, too little even in parts: --set batch_size={_power_of_two(fits)} fits")
+        raise ResourceError(f"{needed}, too little even in parts: --set batch_size={smaller} fits")
     return _power_of_two(at_once)
 
 
@@ -153,6 +161,30 @@ def _power_of_two(number: int) -> int:
 
 def _gigabytes(size: float) -> str:
     return f"{max(size, 0) / 1e9:,.1f} GB"
+
+
+def next_micro_batch(recipe: Recipe, micro_batch: int | None, num_ranks: int = 1) -> int:
+    """Return how many images to compute at once after memory ran out: half as many.
+
+    Args:
+        recipe: whose batch it was.
+        micro_batch: images computed at once; None: the whole batch.
+        num_ranks: that share the batch. One alone cannot go back and try again.
+
+    Raises:
+        ResourceError: fewer will not help, or cannot be; with what to do.
+    """
+    at_once = micro_batch or recipe.batch_size // num_ranks
+    half, mixes = at_once // 2, recipe.needs_whole_batch
+    if half < 1:
+        raise ResourceError("out of memory with a batch of 1; take a smaller --size")
+    if mixes or num_ranks > 1:
+        why = f"{mixes} needs it whole" if mixes else f"each of {num_ranks} ranks computes it at once"
+        raise ResourceError(
+            f"out of memory with a batch of {at_once}; {why}: --set batch_size={half * num_ranks} and another --out, "
+            "or a smaller --size"
+        )
+    return half
 
 
 def is_out_of_memory(error: BaseException) -> bool:

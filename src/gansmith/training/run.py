@@ -9,29 +9,19 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any, get_args
 
-import numpy as np
 import torch
 
-from gansmith import runtime
-from gansmith.budget import PATIENCE_ALONE, Budget
-from gansmith.data import DataSet, Source, facts_of, open_data, open_source
-from gansmith.data.cache import cache_folder
-from gansmith.errors import DataError, UsageError
-from gansmith.evaluation.quick import check_evaluable, open_test, quick_score
+from gansmith import ranks, runtime
+from gansmith.budget import Budget
+from gansmith.errors import UsageError
 from gansmith.recipe import Recipe
-from gansmith.recipes import AUTO, DEFAULT_RECIPE
-from gansmith.recipes.auto import Choice
+from gansmith.recipes import DEFAULT_RECIPE
 from gansmith.request import Request
-from gansmith.sizes import Fit, Size, size_text
-from gansmith.training.folder import Intervals, RunConfig, find_run, lock
+from gansmith.sizes import Fit, Size
+from gansmith.training.folder import Intervals, RunConfig
 from gansmith.training.log import Display
-from gansmith.training.memory import choose_micro_batch
-from gansmith.training.objectives import OBJECTIVES
+from gansmith.training.preparation import Job, prepare
 from gansmith.training.session import Options, Run, Session
-from gansmith.training.track import require_tensorboard
-from gansmith.training.watch import Plan
-
-MOST_SKIPPED_SHOWN, MOST_CLASSES_SHOWN = 5, 12
 
 
 def train(
@@ -50,9 +40,12 @@ def train(
     evaluate_every: int | None = None, patience: int | None = None,
     allow_bad: bool = False,
     track: bool = False,
+    sync_batch: bool = False,
     quiet: bool = False,
 ) -> Run:  # fmt: skip
     """Train a GAN, or go on with the run that the same call began; return its folder and what was done.
+
+    In a script that torchrun started, all its processes train together; the first of them speaks and writes.
 
     Args:
         data: a name ("digits", "mnist"), a path (folder, zip, IDX, npz, CIFAR), or an object with `__len__` and
@@ -74,6 +67,7 @@ def train(
         patience: stop after so many scores in a row that are no better.
         allow_bad: go on where more than 5 % of the images cannot be read.
         track: write TensorBoard events into the run folder; needs the extra `track`.
+        sync_batch: of several ranks, batch norm has the statistics of the whole batch, not those of each rank's share.
         quiet: print nothing.
 
     Raises:
@@ -89,11 +83,9 @@ def train(
     if problems := _call_problems(recipe, overrides, size, seed, counts, fit, device):
         raise UsageError(problems)
     request = Request(recipe, tuple(overrides), size, channels, conditional, fit)
-    display, options = Display(quiet), Options(allow_bad, track)
-    try:
-        return _train(data, request, Budget.of(images, minutes), seed, out, device, intervals, display, options)
-    finally:
-        display.close()
+    options = Options(allow_bad, track)
+    job = Job(data, request, Budget.of(images, minutes), seed, out, intervals, sync_batch)
+    return _train(job, device, options, quiet)
 
 
 def _call_problems(
@@ -133,6 +125,7 @@ def rerun(
     *,
     changes: Intervals | None = None,
     options: Options | None = None,
+    sync_batch: bool = False,
     quiet: bool = False,
 ) -> Run:
     """Run again what a `config.yaml` describes, with its resolved recipe. Raises as `train`.
@@ -144,150 +137,48 @@ def rerun(
         device: as in `train`.
         changes: instead of those in the file, where they are not None.
         options: of this process.
+        sync_batch: as in `train`; the file may say it too.
         quiet: print nothing.
     """
     config = RunConfig.load(config_file)
     budget = budget or Budget(config.images, config.minutes)
     given = {name: value for name, value in asdict(changes or Intervals()).items() if value is not None}
-    display, intervals = Display(quiet), dataclasses.replace(config.intervals, **given)
+    intervals = dataclasses.replace(config.intervals, **given)
+    job = Job(config.data, config.request, budget, config.seed, out, intervals, sync_batch or config.sync_batch, config)
+    return _train(job, device, options or Options(), quiet)
+
+
+def _train(job: Job, device_name: str, options: Options, quiet: bool) -> Run:
+    """Train in this process, or in all that torchrun started, of which this is one."""
+    if not ranks.were_launched():
+        return _train_in(job, runtime.choose_device(device_name), options, quiet)
+    uses_gpus = device_name != "cpu" and torch.cuda.is_available()
+    with ranks.joined("cuda" if uses_gpus else "cpu"):
+        is_own = uses_gpus and device_name in ("auto", "cuda")
+        device = runtime.choose_device(f"cuda:{ranks.local_rank()}" if is_own else device_name)
+        if device.type == "cuda":
+            torch.cuda.set_device(device)
+        run = _train_in(job, device, options, quiet)
+        ranks.wait_for_all()
+        return run
+
+
+def _train_in(job: Job, device: torch.device, options: Options, quiet: bool) -> Run:
+    display = Display(quiet or not ranks.current().is_first)
     try:
-        return _train(
-            config.data, config.request, budget, config.seed, out, device, intervals, display, options or Options(),
-            config,
-        )  # fmt: skip
+        restarts, most = ranks.num_restarts()
+        if restarts:
+            display.say(f"a rank was killed: all have been started again ({restarts} of at most {most} times)")
+        prepared = prepare(job, device, display, options)
+        try:
+            # Dropout draws from torch's global generator, which is the caller's again afterwards.
+            with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
+                options = dataclasses.replace(options, plan=prepared.plan)
+                session = Session(
+                    prepared.folder, prepared.config, prepared.data, prepared.budget, device, display, options
+                )
+                return session.train()
+        finally:
+            prepared.release()
     finally:
         display.close()
-
-
-def _train(
-    data: Any, request: Request, budget: Budget, seed: int, out: str | os.PathLike[str] | None, device_name: str,
-    intervals: Intervals, display: Display, options: Options, original: RunConfig | None = None,
-) -> Run:  # fmt: skip
-    if problems := request.problems():
-        raise UsageError(problems)
-    if intervals.patience and not intervals.evaluate_every:
-        raise UsageError(PATIENCE_ALONE)
-    if options.track:
-        require_tensorboard()
-    device = runtime.choose_device(device_name)
-    source = open_source(data)
-    choice = Choice(original.recipe, ()) if original else resolve(request, source, device, budget, display)
-    recipe = choice.recipe
-    if intervals.evaluate_every:
-        check_evaluable(recipe, source)
-    data_set = open_data(
-        source, recipe.size, recipe.channels, on_progress=display.decoding, fit=request.fit, allow_bad=options.allow_bad
-    )
-    _describe_data(data_set, recipe, display)
-    if original is not None and original.fingerprint != data_set.fingerprint:
-        raise DataError(
-            f"{original.data}: its images or classes are no longer those of the run to repeat (fingerprint "
-            f"{data_set.fingerprint}, was {original.fingerprint}); train on them without --config"
-        )
-    data_text = os.fspath(data) if isinstance(data, str | os.PathLike) else source.name
-    options = dataclasses.replace(
-        options, plan=_plan(intervals, source, recipe, data_set, request.fit, device, display)
-    )
-    del source  # the directory of a large zip takes tens of megabytes
-    runtime.keep_large_allocations()  # not before: decoding gives back what a large image took
-    asked = RunConfig(
-        data_text, request, recipe, data_set.fingerprint, seed, budget.images, budget.minutes,
-        micro_batch=original.micro_batch if original else None, **asdict(intervals),
-    )  # fmt: skip
-    folder, stored = find_run(asked, None if out is None else Path(out), is_exact=original is not None)
-    if stored is not None:
-        asked = dataclasses.replace(
-            asked, recipe=stored.recipe, micro_batch=stored.micro_batch,
-            keep_every=intervals.keep_every or stored.keep_every,
-        )  # fmt: skip
-    elif choice.reasons:
-        display.say("\n".join([f"{request.name} chose:", *(f"  {reason}" for reason in choice.reasons)]))
-    budget = _within_schedule(budget, asked.recipe, display)
-    held = lock(folder)
-    try:
-        # Dropout draws from torch's global generator, which is the caller's again afterwards.
-        with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
-            asked = _fitted_to_memory(asked, device, display)
-            return Session(folder, asked, data_set, budget, device, display, options).train()
-    finally:
-        held.release()
-
-
-def _plan(
-    intervals: Intervals, source: Source, recipe: Recipe, train: DataSet, fit: Fit, device: torch.device,
-    display: Display,
-) -> Plan | None:  # fmt: skip
-    if intervals.evaluate_every is None:
-        return None
-    test = open_test(source, recipe, fit, display)
-    precision = runtime.supported_precision(recipe.precision, device)
-    return Plan(
-        intervals.evaluate_every, intervals.patience, lambda: quick_score(train, test, precision, device, display)
-    )
-
-
-def resolve(request: Request, source: Source, device: torch.device, budget: Budget, display: Display) -> Choice:
-    """Return the recipe for this data, machine and budget; say so where the size is not the data's own."""
-    facts = facts_of(source, cache_folder())
-    choice = request.resolve(facts, runtime.measure_machine(device, request.recipe == AUTO), budget)
-    recipe = choice.recipe
-    if recipe.size != facts.size or not facts.one_size:
-        theirs = f"all {size_text(facts.size)}" if facts.one_size else f"of mixed sizes around {size_text(facts.size)}"
-        display.say(f"images are {theirs}; training at {size_text(recipe.size)} (--size changes it)")
-    return choice
-
-
-def _within_schedule(budget: Budget, recipe: Recipe, display: Display) -> Budget:
-    """Return the budget, ending where the learning rates reach 0.
-
-    Raises:
-        UsageError: more images are asked for than that.
-    """
-    schedule = recipe.learning_rate_schedule
-    if schedule is None or schedule.final_factor > 0:
-        return budget
-    last = schedule.length_images
-    if budget.images is not None and budget.images > last:
-        raise UsageError(
-            f"--images {budget.images}: the learning rates fall to 0 at {last:,} images, and a rate of 0 trains "
-            f"nothing; --set learning_rate_schedule.length_images={budget.images}, or final_factor above 0"
-        )
-    return dataclasses.replace(budget, images=budget.images or last)
-
-
-def _fitted_to_memory(config: RunConfig, device: torch.device, display: Display) -> RunConfig:
-    """Return the config with the number of images that are computed at once, where a batch does not fit."""
-    fits = choose_micro_batch(config.recipe, OBJECTIVES[config.recipe.objective], device)
-    if fits is None or (config.micro_batch is not None and config.micro_batch <= fits):
-        return config
-    display.say(f"a batch of {config.recipe.batch_size} does not fit into memory: computed {fits} images at a time")
-    return dataclasses.replace(config, micro_batch=fits)
-
-
-def _describe_data(data: DataSet, recipe: Recipe, display: Display) -> None:
-    shape = f"{size_text(recipe.size)}, {recipe.channels} channel{'s' if recipe.channels > 1 else ''}"
-    display.say(f"{data.name}: {len(data):,} images, {shape}, fingerprint {data.fingerprint}")
-    if data.labels is not None:
-        display.say(
-            f"  {len(data.class_names)} classes: {class_balance(data.class_names, np.bincount(data.labels).tolist())}"
-        )
-    if data.num_refitted:
-        display.say(f"  {data.num_refitted:,} of them brought to {size_text(recipe.size)}")
-    for name, reason in data.skipped[:MOST_SKIPPED_SHOWN]:
-        display.say(f"  skipped {name}: {reason}")
-    if len(data.skipped) > MOST_SKIPPED_SHOWN:
-        display.say(f"  and {len(data.skipped) - MOST_SKIPPED_SHOWN:,} more skipped")
-    if len(data) < recipe.batch_size:
-        display.say(
-            f"  fewer images than one batch of {recipe.batch_size}: each batch shows some of them more than once"
-        )
-    if recipe.batch_size == 1 and recipe.has_batch_norm:
-        display.say("  a batch of one image: batch norm of dense layers uses its running averages; --set batch_size=8")
-
-
-def class_balance(names: Sequence[str], counts: Sequence[int]) -> str:
-    """Return "cats 62 %, dogs 38 %": the share of each class, of up to twelve."""
-    total = max(sum(counts), 1)
-    shown = [f"{name} {count / total:.1%}" for name, count in zip(names, counts, strict=False)]
-    more = [f"and {len(shown) - MOST_CLASSES_SHOWN} more"] if len(shown) > MOST_CLASSES_SHOWN else []
-    return ", ".join([*shown[:MOST_CLASSES_SHOWN], *more])

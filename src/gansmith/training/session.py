@@ -12,24 +12,22 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
-import numpy as np
 import torch
 
-from gansmith import runtime
+from gansmith import ranks
 from gansmith.budget import Budget
-from gansmith.checkpoint import clean_up, read_newest, save_checkpoint
+from gansmith.checkpoint import save_checkpoint
 from gansmith.data import Batch, DataSet
 from gansmith.errors import DivergedError, Interrupted, ResourceError
-from gansmith.facts import Classes
 from gansmith.recipe import Recipe
-from gansmith.restore import restore
 from gansmith.training.evaluations import scalars_of
 from gansmith.training.folder import CONFIG, RunConfig
 from gansmith.training.log import Display, Metrics, Progress
 from gansmith.training.loop import Loop
-from gansmith.training.memory import is_out_of_memory
+from gansmith.training.memory import is_out_of_memory, next_micro_batch
 from gansmith.training.objective import Objective
 from gansmith.training.objectives import OBJECTIVES
+from gansmith.training.opening import CHECKPOINTS, METRICS, open_state
 from gansmith.training.pictures import save_preview, shown_reals
 from gansmith.training.state import TrainState
 from gansmith.training.stop import StopSignal
@@ -94,8 +92,8 @@ class Session:
         self.folder, self.config, self.data = folder, config, data
         self.budget, self.device, self.display, self.options = budget, device, display, options
         self.objective: Objective = OBJECTIVES[config.recipe.objective]
-        self.metrics = Metrics(folder / "metrics.jsonl")
-        self.checkpoints = folder / "checkpoints"
+        self.metrics = Metrics(folder / METRICS)
+        self.checkpoints = folder / CHECKPOINTS
         self.stop = StopSignal()
         self._preview_seconds = math.inf  # not known yet
         self._tracker: Tracker | None = None
@@ -111,14 +109,10 @@ class Session:
         except (torch.OutOfMemoryError, RuntimeError) as error:
             if not is_out_of_memory(error):
                 raise
-            half = (self.config.micro_batch or self.config.recipe.batch_size) // 2
-            if half < 1:
-                raise ResourceError("out of memory with a batch of 1; take a smaller --size") from error
-            if mixes := self.config.recipe.needs_whole_batch:
-                raise ResourceError(
-                    f"out of memory with a batch of {self.config.recipe.batch_size}; {mixes} needs it whole: "
-                    f"--set batch_size={half} and another --out, or a smaller --size"
-                ) from error
+            try:
+                half = next_micro_batch(self.config.recipe, self.config.micro_batch, ranks.current().size)
+            except ResourceError as hopeless:
+                raise hopeless from error
         finally:
             self._close_tracker()
         self.config = dataclasses.replace(self.config, micro_batch=half)
@@ -135,32 +129,40 @@ class Session:
             self._close_tracker()
 
     def _train(self) -> Run:
+        say, watch = self.display.say, None
         try:
-            state, seconds = self._open()
-            plan, say = self.options.plan, self.display.say
-            watch = Watch(self.folder, self.objective, state, plan, self.stop, say, self._track)
+            state, seconds = open_state(self.config, self.data, self.device, self.folder, say)
+            if ranks.current().is_first:
+                plan = self.options.plan
+                watch = Watch(self.folder, self.objective, state, plan, self.stop, say, self._track)
         except OSError as error:
             raise self._not_writable(error) from error
         loop = Loop(
             self.objective, state, self.data, self.budget, self._record, lambda spent: self._snapshot(state, spent),
             self.stop, seconds, self.config.save_every, self.config.keep_every, watch,
         )  # fmt: skip
-        if loop.is_spent or watch.why_over:
+        why_over = watch.why_over if watch else None
+        if ranks.of_first(loop.is_spent or why_over is not None):
             finished = (
                 f"finished already, {state.counters['images']:,} images seen; "
                 "go on with a larger --images or --minutes, or start another with --seed or --out"
             )
-            say(f"{self.folder}: {watch.why_over or finished}")
-            watch.finish()
+            say(f"{self.folder}: {why_over or finished}")
+            if watch:
+                watch.finish()
             return Run(self.folder, state.recipe, state.counters["images"], seconds)
-        try:
-            self._begin(state)
-        except OSError as error:
-            raise self._not_writable(error) from error
-        watch.begin()
+        if watch:
+            try:
+                self._begin(state)
+            except OSError as error:
+                raise self._not_writable(error) from error
+            watch.begin()
         with self.stop:
+            ranks.wait_for_all()  # from here on a signal to one is one to all
             loop.run()
-            watch.finish()
+            if watch:
+                watch.finish()
+            self.stop.agree()
         self.display.close()
         if self._failed_save is not None:
             raise ResourceError(
@@ -173,7 +175,7 @@ class Session:
                 self.stop.received,
             )
         say(f"done: {loop.images:,} images in {loop.seconds:,.0f} s of training")
-        for line in watch.summary(loop.seconds):
+        for line in watch.summary(loop.seconds) if watch else []:
             say(line)
         say(f"pictures: {self.folder / 'samples'}   sample it: gansmith sample {shlex.quote(str(self.folder))}")
         return Run(self.folder, state.recipe, loop.images, loop.seconds)
@@ -181,36 +183,18 @@ class Session:
     def _not_writable(self, error: OSError) -> ResourceError:
         return ResourceError(f"{self.folder}: cannot be written to ({error.strerror or error}); nothing was trained")
 
-    def _open(self) -> tuple[TrainState, float]:
-        clean_up(self.checkpoints)
-        checkpoint, passed_over = read_newest(self.checkpoints)
-        for reason in passed_over:
-            log.warning("%s; going on from an earlier checkpoint", reason)
-        state = self.objective.initialise(self.config.recipe, self.config.seed, self.device)
-        state.micro_batch = self.config.micro_batch
-        if self.config.recipe.num_classes:
-            state.classes = _classes_of(self.data)
-        if checkpoint is None:
-            self.metrics.rewind(-1)
-            return state, 0.0
-        restore(state, checkpoint)
-        self.metrics.rewind(state.counters["images"])
-        self.display.say(f"{self.folder}: going on from {state.counters['images']:,} images")
-        facts = runtime.machine_facts(self.device)
-        for key, value in checkpoint.about["machine"].items():
-            if facts.get(key) != value:
-                self.display.say(f"  {key} was {value}, is {facts.get(key)}: the rest will not be bit for bit the same")
-        return state, checkpoint.state.seconds
-
     def _begin(self, state: TrainState) -> None:
         self.config.save(self.folder / CONFIG)
-        recipe, images = state.recipe, state.counters["images"]
+        recipe, images, size = state.recipe, state.counters["images"], ranks.current().size
         if self.options.track:
             self._tracker = Tracker(self.folder, recipe, images, [*self.metrics.read(), *scalars_of(self.folder)])
+        where = f"{size} ranks on {state.device.type}" if size > 1 else str(state.device)
         self.display.say(
             f"{self.folder}: {self.config.request.name} ({recipe.id}), {recipe.loss}, {recipe.precision} on "
-            f"{state.device}, seed {state.seed}, for {self.budget}"
+            f"{where}, seed {state.seed}, for {self.budget}"
         )
+        if size > 1 and recipe.has_batch_norm and not self.config.sync_batch:
+            self.display.say("batch norm uses each rank's own statistics (--sync-batch: those of the whole batch)")
         if not (self.folder / "reals.png").exists():
             save_preview(self._reals.images, self.folder / "reals.png")
         if images == 0:
@@ -221,6 +205,8 @@ class Session:
         return shown_reals(self.data, self.config.recipe)
 
     def _record(self, progress: Progress) -> None:
+        if not ranks.current().is_first:
+            return
         try:
             self.metrics.append(progress.record)
         except FileNotFoundError as error:
@@ -250,6 +236,8 @@ class Session:
             raise DivergedError(
                 f"weights are no longer finite numbers at {state.counters['images']:,} images; not saved"
             )
+        if not ranks.current().is_first:
+            return
         # A stop must not wait for pictures: a large network takes long to settle, and whoever loads it can do that.
         is_settled = self.stop.received is None or self._preview_seconds < LONGEST_PREVIEW_AT_STOP
         if is_settled:
@@ -273,10 +261,3 @@ class Session:
         if path.suffix == ".png":
             self._track(lambda tracker: tracker.picture(path, images))
         self._preview_seconds = time.perf_counter() - started
-
-
-def _classes_of(data: DataSet) -> Classes | None:
-    if data.labels is None:
-        return None
-    counts = np.bincount(data.labels, minlength=len(data.class_names))
-    return Classes(data.class_names, tuple(counts.tolist()))

@@ -1,4 +1,7 @@
-"""Ctrl-C and SIGTERM: the first asks training to save and stop, the second leaves at once."""
+"""Ctrl-C and SIGTERM: the first asks training to save and stop, the second leaves at once.
+
+Among several ranks a signal to one is a signal to all, from the moment at which they agree on it.
+"""
 
 from __future__ import annotations
 
@@ -10,8 +13,11 @@ import threading
 from types import FrameType, TracebackType
 from typing import Any, Self
 
+from gansmith import ranks
+
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
 SHOW_CURSOR = b"\x1b[?25h"
+STOPPING = b"\nstopping: the state is being saved; once more leaves at once, without saving\n"
 
 
 def _tell(text: bytes) -> None:
@@ -30,6 +36,8 @@ class StopSignal:
 
     def __init__(self) -> None:
         self.received: int | None = None
+        self._own: int | None = None
+        self._has_told = False
         self._previous: dict[int, Any] = {}
 
     def __enter__(self) -> Self:
@@ -39,11 +47,27 @@ class StopSignal:
         return self
 
     def _handle(self, number: int, frame: FrameType | None) -> None:
-        if self.received is not None:
+        if self._own is not None:
             _tell(SHOW_CURSOR if sys.__stdout__ is not None and sys.__stdout__.isatty() else b"")
             os._exit(128 + number)
-        self.received = number
-        _tell(b"\nstopping: the state is being saved; once more leaves at once, without saving\n")
+        self._own = self.received = number
+        if ranks.current().size == 1:
+            _tell(STOPPING)
+
+    def agree(self, more: int = 0) -> tuple[bool, int]:
+        """Return whether any rank has received a signal, the same everywhere, and the largest `more` of all ranks.
+
+        One message of a few bytes that waits for no GPU.
+
+        Args:
+            more: a number below 256; where there is a signal, what is returned need not be the largest.
+        """
+        number, more = divmod(ranks.largest((self.received or 0) << 8 | more), 256)
+        if number and ranks.current().size > 1 and not self._has_told:
+            self.received, self._has_told = number, True
+            if ranks.current().is_first:
+                _tell(STOPPING)
+        return number > 0, more
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None

@@ -79,7 +79,7 @@ class Plan:
 
 
 class Watch:
-    """Evaluates one run while it is trained; the loop calls it after every step.
+    """Evaluates one run while it is trained; the loop asks it before every step.
 
     Args:
         folder: of the run.
@@ -132,12 +132,14 @@ class Watch:
             f"{self._cost:.1f} s each; made ready in {self._prepared:.1f} s"
         )
 
-    def __call__(self, seconds: float) -> bool:
-        """Evaluate if it is time to, and return whether training is over; of `seconds` of training so far."""
+    def is_due(self, seconds: float) -> bool:
+        """Return whether it is time to evaluate, after `seconds` of training."""
         if self._plan is None or self._images // self._plan.every <= self._last // self._plan.every:
             return False
-        if self._is_put_off(self._plan.every, seconds):
-            return False
+        return not self._is_put_off(self._plan.every, seconds)
+
+    def evaluate(self) -> bool:
+        """Evaluate, and return whether training is over by that."""
         self._evaluate()
         return self.why_over is not None
 
@@ -146,7 +148,7 @@ class Watch:
         if self._plan is not None and self._stop.received is None and self._last != self._images:
             if self._scoring is None:
                 self.begin()
-            self._evaluate()
+            self.evaluate()
 
     @property
     def why_over(self) -> str | None:
