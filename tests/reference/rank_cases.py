@@ -14,7 +14,7 @@ from torch import Tensor
 
 from gansmith import ranks, recipes
 from gansmith.build import build_generator
-from gansmith.data import Batch
+from gansmith.data import Batch, Order
 from gansmith.evaluation.evaluator import measure
 from gansmith.evaluation.features import features_among_ranks
 from gansmith.evaluation.opening import Asked, open_context, plan_of
@@ -122,6 +122,9 @@ class Images:
 
     def batch(self, indices: np.ndarray) -> Batch:
         return Batch(self.images[indices], None if self.labels is None else self.labels[indices])
+
+    def order(self, seed: int, stream: str) -> Order:
+        return Order(seed, len(self), stream)
 
 
 class Adversarial64(Adversarial):
