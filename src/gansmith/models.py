@@ -29,6 +29,7 @@ from gansmith.facts import Classes
 from gansmith.overrides import describe_validation
 from gansmith.recipe import Recipe
 from gansmith.restore import check_tensors, copy_tensors
+from gansmith.settings import Precision
 from gansmith.version import __version__
 
 FORMAT = 2
@@ -52,6 +53,11 @@ class Model:
     recipe: Recipe
     images_seen: int
     classes: Classes | None = None
+
+    @property
+    def precision(self) -> Precision:
+        """What its samples are computed in: see `sampling.precision_of`."""
+        return sampling.precision_of(self.recipe, self.generator)
 
     def labels_of(self, chosen: Sequence[str | int] | None, count: int, seed: int) -> Tensor | None:
         """Return the labels of `count` samples (count,) int64, or None where the generator takes none.
@@ -89,7 +95,7 @@ def _class_number(choice: str | int, names: tuple[str, ...]) -> int:
 
 def sample(
     model: Model | str | os.PathLike[str], count: int = 64, seed: int = 0, *,
-    classes: Sequence[str | int] | None = None, truncation: float | None = None,
+    classes: Sequence[str | int] | None = None, truncation: float | None = None, among_ranks: bool = False,
 ) -> Tensor:  # fmt: skip
     """Return (count, C, H, W) float32 samples in [-1, 1] on the CPU; sample i is a function of (seed, i).
 
@@ -100,6 +106,7 @@ def sample(
         classes: names or numbers of classes, taken in turn, for a conditional model; by default, classes are drawn as
             often as they occur in the training data.
         truncation: keep latents within so many standard deviations: less variety, more typical samples.
+        among_ranks: all the processes that torchrun started call this alike; each draws a part, and has all in the end.
 
     Raises:
         CheckpointError: there is no usable model at the path.
@@ -110,7 +117,10 @@ def sample(
     if truncation is not None and not truncation > 0:
         raise UsageError(f"truncation={truncation}: must be above 0")
     loaded = _loaded(model)
-    return sampling.sample(loaded.generator, count, seed, loaded.labels_of(classes, count, seed), truncation)
+    labels = loaded.labels_of(classes, count, seed)
+    return sampling.sample(
+        loaded.generator, count, seed, labels, truncation, precision=loaded.precision, among_ranks=among_ranks
+    )
 
 
 def interpolate(
@@ -126,7 +136,9 @@ def interpolate(
     """
     loaded = _loaded(model)
     labels = loaded.labels_of(classes, count, seed)
-    return sampling.interpolate(loaded.generator, count, num_frames, num_stops, seed, labels)
+    return sampling.interpolate(
+        loaded.generator, count, num_frames, num_stops, seed, labels, precision=loaded.precision
+    )
 
 
 def _loaded(model: Model | str | os.PathLike[str]) -> Model:

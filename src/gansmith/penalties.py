@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from gansmith import ranks
-from gansmith.runtime import full_precision
+from gansmith.runtime import at_least_float32, full_precision
 
 Discriminator = Callable[[Tensor, Tensor | None], Tensor]
 Penalty = Callable[[Discriminator, Tensor, Tensor, Tensor | None, torch.Generator], Tensor]
@@ -26,7 +26,7 @@ def input_gradients(discriminator: Discriminator, samples: Tensor, labels: Tenso
         samples: (N, C, *space) float32; the gradient stops here.
         labels: (N,) int64 or None.
     """
-    samples = samples.detach().float().requires_grad_(True)
+    samples = at_least_float32(samples.detach()).requires_grad_(True)
     with full_precision(samples.device):
         logits = discriminator(samples, labels)
         (gradients,) = torch.autograd.grad(logits.sum(), samples, create_graph=True)
@@ -51,7 +51,8 @@ def gradient_penalty(
     The mixing share is uniform and drawn per sample from `rng`, which must live on the device of `real`.
     """
     share = ranks.rand(real.shape[0], rng, real.device)
-    mixed = torch.lerp(fake.float(), real.float(), share.view(-1, *[1] * (real.ndim - 1)))
+    real, fake = at_least_float32(real), at_least_float32(fake)
+    mixed = torch.lerp(fake, real, share.to(real.dtype).view(-1, *[1] * (real.ndim - 1)))
     norms: Tensor = torch.linalg.vector_norm(input_gradients(discriminator, mixed, labels), dim=1)
     return (norms - 1).square()
 

@@ -12,7 +12,7 @@ from typing import Annotated, Any, Literal, get_args
 from pydantic import Field, NonNegativeInt, PositiveInt, ValidationError
 
 from gansmith.errors import CheckpointError
-from gansmith.settings import Settings
+from gansmith.settings import Precision, Settings
 
 FORMAT = 1
 Better = Literal["lower", "higher", "none"]
@@ -80,6 +80,8 @@ class Subject(Settings):
         num_samples: how many were read.
         size, channels: of each.
         seed: of latents and labels; None for images.
+        precision: that a generator's convolutions and matrix products were computed in; None for images, and in reports
+            before it was recorded, when all were computed in float32.
         recipe_name, recipe_id, recipe: of a generator.
         training_seed, images_seen, training_seconds: of a generator's run.
         data_fingerprint: of the data a run was trained on.
@@ -93,6 +95,7 @@ class Subject(Settings):
     size: tuple[PositiveInt, PositiveInt]
     channels: PositiveInt
     seed: NonNegativeInt | None = None
+    precision: Precision | None = None
     recipe_name: str | None = None
     recipe_id: str | None = None
     recipe: dict[str, Any] | None = None

@@ -11,11 +11,13 @@ import os
 import platform
 import sys
 import time
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from gansmith import ranks
 from gansmith.errors import UsageError
@@ -46,12 +48,35 @@ def choose_device(name: str = "auto") -> torch.device:
     return device
 
 
+@contextmanager
+def joined_device(name: str) -> Iterator[torch.device]:
+    """Choose the device; where torchrun started this process as one of several, join the others, each on its own GPU.
+
+    Raises:
+        UsageError: as `choose_device`.
+    """
+    if not ranks.were_launched():
+        yield choose_device(name)
+        return
+    uses_gpus = name != "cpu" and torch.cuda.is_available()
+    with ranks.joined("cuda" if uses_gpus else "cpu"):
+        device = choose_device(f"cuda:{ranks.local_rank()}" if uses_gpus and name in ("auto", "cuda") else name)
+        if device.type == "cuda":
+            torch.cuda.set_device(device)
+        yield device
+
+
 def best_precision(device: torch.device) -> Precision:
     """Return "bfloat16" where the device computes it in hardware, else "float32"."""
     if device.type == "cuda":
         return "bfloat16" if torch.cuda.is_bf16_supported(including_emulation=False) else "float32"
     capabilities = torch.cpu.get_capabilities()
     return "bfloat16" if capabilities.get("avx512_bf16") or capabilities.get("amx_bf16") else "float32"
+
+
+def supported_precision(precision: Precision, device: torch.device) -> Precision:
+    """Return a recipe's precision where the device computes it in hardware, else "float32": emulated is far slower."""
+    return precision if precision == best_precision(device) else "float32"
 
 
 def autocast(device: torch.device, precision: Precision) -> torch.autocast:
@@ -62,6 +87,11 @@ def autocast(device: torch.device, precision: Precision) -> torch.autocast:
 def full_precision(device: torch.device) -> AbstractContextManager[object]:
     """Return the context in which everything is computed in float32, whatever `autocast` is around it."""
     return nullcontext() if device.type == "meta" else torch.autocast(device.type, enabled=False)
+
+
+def at_least_float32(values: Tensor) -> Tensor:
+    """Return the values in float32, or as they are where they are float64."""
+    return values if values.dtype == torch.float64 else values.float()
 
 
 def seed_of(*parts: int | str) -> int:

@@ -1,21 +1,49 @@
-"""Latents into samples: plain sampling and walks between latents. Independent of batch size and device.
+"""Latents into samples: plain sampling and walks between latents. Independent of batch size and device, to rounding.
 
-Latent number i of a seed is a function of (seed, i): the first 8 of 64 samples are the 8 of a request for 8.
+Latent number i of a seed is a function of (seed, i): the first 8 of 64 samples are the 8 of a request for 8. Everything
+shown, saved and measured is computed here, in the precision that the caller names (of a recipe's: `precision_of`).
 """
 
 from __future__ import annotations
 
 import math
-from typing import cast
+from collections.abc import Iterator
+from typing import Protocol, cast, runtime_checkable
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
-from gansmith import runtime
+from gansmith import ranks, runtime
 from gansmith.facts import Classes
+from gansmith.layers.fourier import FourierConv2d
+from gansmith.layers.resample import PhasedConvTranspose2d
+from gansmith.recipe import Recipe
+from gansmith.settings import Precision
 
 BATCH = 128
+CAST_ONCE = (nn.Linear, nn.ConvTranspose2d, FourierConv2d, PhasedConvTranspose2d)
+"""Layers of a sampling form whose weights are rounded before the first batch, not anew for each by autocast."""
+
+
+@runtime_checkable
+class HasSamplingForm(Protocol):
+    """A generator that can give a faster copy of itself; others are sampled as they are."""
+
+    def for_sampling(self) -> nn.Module:
+        """Return a module of the same function in eval mode, to rounding, that shares nothing it changes."""
+        ...
+
+
+def precision_of(recipe: Recipe, generator: nn.Module) -> Precision:
+    """Return what samples of a recipe are computed in: its own precision where the generator's device has that in
+    hardware, else "float32".
+    """
+    return runtime.supported_precision(recipe.precision, _device_of(generator))
+
+
+def _device_of(generator: nn.Module) -> torch.device:
+    return next(generator.parameters()).device
 
 
 def latents_of(seed: int, count: int, latent_dim: int) -> Tensor:
@@ -46,33 +74,70 @@ def labels_of(seed: int, count: int, classes: Classes) -> Tensor:
     return torch.from_numpy(np.searchsorted(ends, random.random(count), side="right").astype(np.int64))
 
 
-@torch.no_grad()
-def generate(generator: nn.Module, latents: Tensor, labels: Tensor | None = None, batch_size: int = BATCH) -> Tensor:
+def generate(
+    generator: nn.Module, latents: Tensor, labels: Tensor | None = None, *, precision: Precision,
+    batch_size: int = BATCH,
+) -> Tensor:  # fmt: skip
     """Return samples (N, C, *space) float32 in [-1, 1] on the CPU for latents (N, latent_dim), in eval mode.
 
     Args:
-        generator: (latents, labels) -> samples; its mode is restored afterwards.
-        latents: (N, latent_dim) float32, on any device.
+        generator: (latents, labels) -> samples; neither its mode nor anything else of it is changed.
+        latents: (N, latent_dim) float32, on any device; N at least 1.
         labels: (N,) int64 or None.
+        precision: of convolutions and matrix products.
         batch_size: how many are computed at once; changes the memory used, and results by rounding only.
     """
+    samples, done = torch.empty(0), 0
+    for part in batches(generator, latents, labels, precision=precision, batch_size=batch_size):
+        if not done:
+            samples = part.new_empty((len(latents), *part.shape[1:]))
+        samples[done : done + len(part)] = part
+        done += len(part)
+    return samples
+
+
+def batches(
+    generator: nn.Module, latents: Tensor, labels: Tensor | None = None, *, precision: Precision,
+    batch_size: int = BATCH,
+) -> Iterator[Tensor]:  # fmt: skip
+    """Yield the samples of `generate`, `batch_size` at a time, so that not all of them need lie in memory.
+
+    The weights are those at the first of them: what happens to the generator meanwhile changes no sample.
+    """
+    device = _device_of(generator)
+    form = _fast_form(generator, precision)
+    for start in range(0, len(latents), batch_size):
+        part = None if labels is None else labels[start : start + batch_size].to(device)
+        yield _computed(form, latents[start : start + batch_size].to(device), part, precision)
+
+
+def _fast_form(generator: nn.Module, precision: Precision) -> nn.Module:
+    if not isinstance(generator, HasSamplingForm):
+        return generator
+    form = generator.for_sampling()
+    if precision != "float32":
+        for layer in form.modules():
+            if isinstance(layer, CAST_ONCE):
+                layer.to(runtime.DTYPES[precision])
+    return form
+
+
+@torch.no_grad()
+def _computed(generator: nn.Module, latents: Tensor, labels: Tensor | None, precision: Precision) -> Tensor:
     was_training = generator.training
-    device = next(generator.parameters()).device
     generator.eval()
-    parts = [
-        generator(
-            latents[start : start + batch_size].to(device),
-            None if labels is None else labels[start : start + batch_size].to(device),
-        ).float().cpu()
-        for start in range(0, len(latents), batch_size)
-    ]  # fmt: skip
-    generator.train(was_training)
-    return torch.cat(parts)
+    try:
+        with runtime.autocast(latents.device, precision):
+            samples: Tensor = generator(latents, labels)
+    finally:
+        generator.train(was_training)
+    return samples.float().cpu()
 
 
 def sample(
-    generator: nn.Module, count: int, seed: int = 0, labels: Tensor | None = None, truncation: float | None = None
-) -> Tensor:
+    generator: nn.Module, count: int, seed: int = 0, labels: Tensor | None = None, truncation: float | None = None, *,
+    precision: Precision, among_ranks: bool = False,
+) -> Tensor:  # fmt: skip
     """Return `count` samples (count, C, *space) float32 in [-1, 1] on the CPU.
 
     Args:
@@ -81,9 +146,14 @@ def sample(
         seed: 0 or more; sample i is a function of (seed, i) and its label.
         labels: (count,) int64 or None.
         truncation: threshold of `truncated`, or None.
+        precision: of convolutions and matrix products.
+        among_ranks: all ranks call this alike; each draws a part, of whole batches, and has all of them in the end.
     """
-    latents = latents_of(seed, count, latent_dim_of(generator))
-    return generate(generator, latents if truncation is None else truncated(latents, truncation), labels)
+    start, stop = ranks.part_of(count, BATCH) if among_ranks else (0, count)
+    latents = latents_of(seed, count, latent_dim_of(generator))[start:stop]
+    latents = latents if truncation is None else truncated(latents, truncation)
+    part = generate(generator, latents, None if labels is None else labels[start:stop], precision=precision)
+    return ranks.gathered(part) if among_ranks else part
 
 
 def latent_dim_of(generator: nn.Module) -> int:
@@ -118,6 +188,8 @@ def interpolate(
     num_stops: int = 4,
     seed: int = 0,
     labels: Tensor | None = None,
+    *,
+    precision: Precision,
 ) -> list[Tensor]:
     """Return the frames of a spherical walk that ends where it began, each (count, C, *space) in [-1, 1].
 
@@ -128,10 +200,11 @@ def interpolate(
         num_stops: random latents that every walk passes.
         seed: of the stops.
         labels: (count,) int64, one for each walk, or None.
+        precision: of convolutions and matrix products.
     """
     latent_dim = latent_dim_of(generator)
     stops = latents_of(seed, count * num_stops, latent_dim).view(num_stops, count, latent_dim)
     places = [frame * num_stops / num_frames for frame in range(num_frames)]
     path = [slerp(stops[math.floor(place)], stops[(math.floor(place) + 1) % num_stops], place % 1) for place in places]
     repeated = None if labels is None else labels.repeat(num_frames)
-    return list(torch.split(generate(generator, torch.cat(path), repeated), count))
+    return list(torch.split(generate(generator, torch.cat(path), repeated, precision=precision), count))

@@ -48,7 +48,7 @@ def images() -> DataSet:
 @pytest.fixture
 def score(images: DataSet, monkeypatch: pytest.MonkeyPatch) -> QuickScore:
     monkeypatch.setattr(quick, "NUM_SAMPLES", NUM)
-    return quick_score(images, None, CPU, Display(quiet=True))
+    return quick_score(images, None, "float32", CPU, Display(quiet=True))
 
 
 def never() -> bool:
@@ -62,7 +62,7 @@ def test_value_is_the_distance_of_all_samples_to_all_images(
     generator = Blobs(0.5)
     reader = choose_extractor("random", images, device=CPU)
     labels = None if classes is None else sampling.labels_of(0, NUM, classes)
-    samples = to_uint8(sampling.sample(generator, NUM, 0, labels))
+    samples = to_uint8(sampling.sample(generator, NUM, 0, labels, precision="float32"))
     real = reader.read(images.batch(np.arange(len(images))).images)[0]
     expected = frechet_distance(moments_of(real), moments_of(reader.read(samples)[0]))
     assert score.value(generator, classes, never) == pytest.approx(expected, rel=1e-5)
@@ -108,12 +108,12 @@ def test_estimated_seconds_are_above_zero(score: QuickScore) -> None:
 def test_too_few_images_are_refused_with_the_reason(images: DataSet) -> None:
     few = DataSet("few", images.images[:200], None, (), "few", (), 0)
     with pytest.raises(UsageError, match="--evaluate-every: few has 200 images; its score is of 256 features"):
-        quick_score(few, None, CPU, Display(quiet=True))
+        quick_score(few, None, "float32", CPU, Display(quiet=True))
 
 
 def test_features_of_the_real_images_are_kept(images: DataSet, score: QuickScore, private_cache: Path) -> None:
     kept = sorted((private_cache / "features").iterdir())
     assert kept
-    again = quick_score(images, None, CPU, Display(quiet=True))
+    again = quick_score(images, None, "float32", CPU, Display(quiet=True))
     assert sorted((private_cache / "features").iterdir()) == kept
     assert torch.equal(again.real.scatter, score.real.scatter)

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from gansmith.errors import UsageError
 from gansmith.runtime import (
+    at_least_float32,
     autocast,
     best_precision,
     choose_device,
@@ -114,3 +115,14 @@ def test_memory_in_use_grows_with_a_large_tensor():
     )
     grown = subprocess.run([sys.executable, "-c", script], check=True, capture_output=True, text=True).stdout
     assert int(grown) > 100 * 2**20
+
+
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [(torch.bfloat16, torch.float32), (torch.float32, torch.float32), (torch.float64, torch.float64)],
+)
+def test_at_least_float32_raises_precision_and_never_lowers_it(before: torch.dtype, after: torch.dtype) -> None:
+    values = torch.tensor([1.5, -2.0], dtype=before)
+    raised = at_least_float32(values)
+    assert raised.dtype == after
+    assert raised.tolist() == [1.5, -2.0]

@@ -1,13 +1,19 @@
 from __future__ import annotations
 
 import math
+from functools import partial
 
 import pytest
 import torch
 from torch import nn
 
+from gansmith import sampling
 from gansmith.facts import Classes
-from gansmith.sampling import generate, interpolate, labels_of, latents_of, sample, slerp, truncated
+from gansmith.sampling import labels_of, latents_of, slerp, truncated
+
+generate = partial(sampling.generate, precision="float32")
+sample = partial(sampling.sample, precision="float32")
+interpolate = partial(sampling.interpolate, precision="float32")
 
 
 class Generator(nn.Module):

@@ -45,10 +45,12 @@ class InterpolateCommand(Command):
         classes = parse_classes(self.classes, problems)
         if problems:
             raise UsageError(problems)
+        from gansmith import runtime
         from gansmith.images import save_animation
         from gansmith.models import interpolate, load
         from gansmith.training.log import Display
 
+        runtime.keep_large_allocations()
         model = load(self.run_path, self.raw, self.device)
         frames = interpolate(model, self.num, self.frames, self.stops, self.seed, classes)
         try:

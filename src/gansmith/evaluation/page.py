@@ -187,6 +187,7 @@ def _protocol(report: Report) -> str:
             ("From", subject.path), ("Fingerprint", subject.fingerprint), ("Count", f"{subject.num_samples:,}"),
             ("Size", f"{size_text(subject.size)}, {subject.channels} channel{'s' * (subject.channels > 1)}"),
             ("Seed of latents", subject.seed),
+            ("Computed in", subject.precision),
         )),
         ("Reference", (
             ("Data", reference.path), ("Split", reference.split), ("Fingerprint", reference.fingerprint),

@@ -24,6 +24,7 @@ from gansmith.evaluation.moments import Moments, features_obstacle, moments_of
 from gansmith.facts import Classes
 from gansmith.images import POINT_SHAPE, to_uint8
 from gansmith.recipe import Recipe
+from gansmith.settings import Precision
 from gansmith.sizes import Fit
 from gansmith.training.classify import has_test_split
 from gansmith.training.log import Display
@@ -41,10 +42,12 @@ class QuickScore:
     Attributes:
         reader: turns images into features.
         real: moments of the real images' features.
+        precision: that samples are computed in.
     """
 
     reader: Extractor
     real: Moments
+    precision: Precision
 
     @property
     def name(self) -> str:
@@ -75,41 +78,48 @@ class QuickScore:
         latents = sampling.latents_of(SEED, NUM_SAMPLES, sampling.latent_dim_of(generator))
         labels = None if classes is None else sampling.labels_of(SEED, NUM_SAMPLES, classes)
         features = []
-        for start in range(0, NUM_SAMPLES, AT_ONCE):
-            if should_stop():
-                return None
-            part = slice(start, start + AT_ONCE)
-            features.append(self._features(generator, latents[part], None if labels is None else labels[part]))
+        drawn = sampling.batches(generator, latents, labels, precision=self.precision, batch_size=AT_ONCE)
+        while not should_stop():
+            samples = next(drawn, None)
+            if samples is None:
+                break
+            features.append(self._features(samples))
+        else:
+            return None
         read = torch.cat(features)
         if reason := features_obstacle(read):
             raise DataError(reason)
         return frechet_distance(self.real, moments_of(read))
 
-    def _features(self, generator: nn.Module, latents: Tensor, labels: Tensor | None) -> Tensor:
-        samples = sampling.generate(generator, latents, labels)
+    def _features(self, samples: Tensor) -> Tensor:
         if not samples.isfinite().all():  # as uint8 they would pass for black
             raise DataError("the samples are not finite numbers")
         return self.reader.read(to_uint8(samples))[0]
 
     def estimate_seconds(self, generator: nn.Module, classes: Classes | None) -> float:
-        """Return about how long `value` takes, from one of its twenty parts and one distance."""
-        latents = sampling.latents_of(SEED, AT_ONCE, sampling.latent_dim_of(generator))
-        labels = None if classes is None else sampling.labels_of(SEED, AT_ONCE, classes)
-        self._features(generator, latents[:2], None if labels is None else labels[:2])  # what only a first call takes
+        """Return about how long `value` takes, from two of its twenty parts and one distance."""
+        count = 2 * AT_ONCE
+        latents = sampling.latents_of(SEED, count, sampling.latent_dim_of(generator))
+        labels = None if classes is None else sampling.labels_of(SEED, count, classes)
+        drawn = sampling.batches(generator, latents, labels, precision=self.precision, batch_size=AT_ONCE)
+        self._features(next(drawn))  # what only a first call takes
         started = time.perf_counter()
-        self._features(generator, latents, labels)
+        self._features(next(drawn))
         one_part = time.perf_counter() - started
         started = time.perf_counter()
         frechet_distance(self.real, self.real)
         return one_part * NUM_SAMPLES / AT_ONCE + time.perf_counter() - started
 
 
-def quick_score(train: DataSet, held_out: DataSet | None, device: torch.device, display: Display) -> QuickScore:
+def quick_score(
+    train: DataSet, held_out: DataSet | None, precision: Precision, device: torch.device, display: Display
+) -> QuickScore:
     """Return the score of generators of these images; the first time, features (and a classifier) are made for it.
 
     Args:
         train: the real images.
         held_out: real images that tell how good the classifier is; None: a fifth of `train`.
+        precision: that samples are computed in.
         device: that images are read on.
         display: told what is done.
 
@@ -128,7 +138,7 @@ def quick_score(train: DataSet, held_out: DataSet | None, device: torch.device, 
         train, None, reader, lambda done, count: display.working(done / count, f"reading {done:,} of {count:,} images")
     )
     display.close()
-    return QuickScore(reader, moments_of(real.values))
+    return QuickScore(reader, moments_of(real.values), precision)
 
 
 def check_evaluable(recipe: Recipe, source: Source) -> None:

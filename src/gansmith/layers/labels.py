@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import normalize
 
-from gansmith.runtime import full_precision
+from gansmith.runtime import at_least_float32, full_precision
 
 EMBEDDING_DIM = 64
 
@@ -68,7 +68,7 @@ class Logit(nn.Linear):
     def forward(self, features: Tensor, labels: Tensor | None = None) -> Tensor:
         """Return (N,) float32 logits for (N, in_features) features of any float type and labels (N,) int64."""
         with full_precision(features.device):
-            features = features.float()
+            features = at_least_float32(features)
             logits: Tensor = super().forward(features).squeeze(1)
             if self.embedding is not None:
                 logits = logits + (features * self.embedding(required(labels))).sum(1)

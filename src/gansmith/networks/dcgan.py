@@ -10,13 +10,18 @@ from torch import Tensor, nn
 
 from gansmith.layers.blocks import INITIAL_STD, apply_spectral_norm, from_map, initialise_normal, leaky_relu, to_map
 from gansmith.layers.dropout import Dropout
+from gansmith.layers.fold import folded, pairs_in
+from gansmith.layers.fourier import FourierConv2d
 from gansmith.layers.labels import JoinedLatents, Logit
-from gansmith.runtime import full_precision
+from gansmith.layers.resample import PhasedConvTranspose2d
+from gansmith.runtime import at_least_float32, full_precision
 from gansmith.settings import DCGANDiscriminator, DCGANEncoder, DCGANGenerator
 from gansmith.sizes import Size, required_stages
 
 WIDEST = 16
 """A map has at most this many times `width` channels, as in the published 64x64 network."""
+THIN = 4
+"""Up to so many channels, a doubling is faster by phases."""
 
 
 def _widths(width: int, count: int) -> list[int]:
@@ -70,6 +75,16 @@ class DCGANGeneratorNetwork(nn.Module):
         """Return (N, C, H, W) in [-1, 1] for latents (N, latent_dim) and labels (N,) where there are classes."""
         images: Tensor = self.layers(to_map(self.project(self.join(latents, labels)), self.base_shape))
         return images
+
+    def for_sampling(self) -> DCGANGeneratorNetwork:
+        """Return a copy for eval mode that computes the same with fewer operations; this network stays as it is."""
+        form = folded(self, [("project", "layers.0"), *pairs_in("layers", self.layers)])
+        for index, layer in enumerate(form.layers):
+            if isinstance(layer, nn.ConvTranspose2d) and layer.stride == (1, 1):
+                form.layers[index] = FourierConv2d(layer, self.base_shape[1:])
+            elif isinstance(layer, nn.ConvTranspose2d) and layer.out_channels <= THIN:
+                form.layers[index] = PhasedConvTranspose2d(layer)
+        return form
 
 
 def _halvings(
@@ -141,5 +156,5 @@ class DCGANEncoderNetwork(nn.Module):
         """
         features = from_map(self.features(images))
         with full_precision(images.device):
-            features = features.float()
+            features = at_least_float32(features)
             return self.mean(features), self.log_variance(features)

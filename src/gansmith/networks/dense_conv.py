@@ -8,6 +8,7 @@ from itertools import pairwise
 from torch import Tensor, nn
 
 from gansmith.layers.blocks import DenseBatchNorm, initialise_glorot, to_map
+from gansmith.layers.fold import folded, pairs_in
 from gansmith.layers.labels import JoinedLatents
 from gansmith.layers.resample import UpsampledConv2d
 from gansmith.networks.mlp import MLPDiscriminatorNetwork
@@ -53,6 +54,10 @@ class DenseConvGeneratorNetwork(nn.Module):
         """Return (N, C, H, W) in [-1, 1] for latents (N, latent_dim) and labels (N,) where there are classes."""
         images: Tensor = self.maps(to_map(self.dense(self.join(latents, labels)), self.base_shape))
         return images
+
+    def for_sampling(self) -> DenseConvGeneratorNetwork:
+        """Return a copy for eval mode with batch norm folded into the layers before; this network stays as it is."""
+        return folded(self, [*pairs_in("dense", self.dense), *pairs_in("maps", self.maps)])
 
 
 class DenseConvDiscriminatorNetwork(MLPDiscriminatorNetwork):

@@ -7,6 +7,7 @@ import math
 from torch import Tensor, nn
 
 from gansmith.layers.blocks import apply_spectral_norm, dense_stack, initialise_glorot
+from gansmith.layers.fold import folded, pairs_in
 from gansmith.layers.labels import JoinedLatents, Logit
 from gansmith.settings import MLPDiscriminator, MLPGenerator
 from gansmith.sizes import Size
@@ -35,6 +36,10 @@ class MLPGeneratorNetwork(nn.Module):
         """Return (N, C, H, W) in [-1, 1] for latents (N, latent_dim) and labels (N,) where there are classes."""
         images: Tensor = self.layers(self.join(latents, labels)).view(-1, *self.shape)
         return images
+
+    def for_sampling(self) -> MLPGeneratorNetwork:
+        """Return a copy for eval mode with batch norm folded into the layers before; this network stays as it is."""
+        return folded(self, pairs_in("layers", self.layers))
 
 
 class MLPDiscriminatorNetwork(nn.Module):

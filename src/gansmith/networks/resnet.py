@@ -13,8 +13,10 @@ from torch import Tensor, nn
 from torch.nn.functional import avg_pool2d, interpolate, relu
 
 from gansmith.layers.blocks import apply_spectral_norm, initialise_glorot, to_map
+from gansmith.layers.fold import folded
 from gansmith.layers.labels import ConditionalBatchNorm2d, Logit
 from gansmith.layers.resample import UpsampledConv2d
+from gansmith.runtime import at_least_float32
 from gansmith.settings import ResNetDiscriminator, ResNetGenerator
 from gansmith.sizes import Size, required_stages
 
@@ -114,6 +116,12 @@ class ResNetGeneratorNetwork(nn.Module):
             maps = block(maps, labels)
         return torch.tanh(self.image(relu(self.norm(maps))))
 
+    def for_sampling(self) -> ResNetGeneratorNetwork:
+        """Return a copy for eval mode with batch norm folded where a convolution alone feeds it; this network stays as
+        it is. What depends on the class stays: scale and shift after the folded norm.
+        """
+        return folded(self, [(f"blocks.{i}.first", f"blocks.{i}.second_norm.norm") for i in range(len(self.blocks))])
+
 
 class ResNetDiscriminatorNetwork(nn.Module):
     """Images -> down blocks -> plain blocks -> ReLU, sum over the map -> one logit each.
@@ -140,5 +148,5 @@ class ResNetDiscriminatorNetwork(nn.Module):
 
     def forward(self, images: Tensor, labels: Tensor | None = None) -> Tensor:
         """Return (N,) float32 logits for images (N, C, H, W) in [-1, 1] and labels (N,) where there are classes."""
-        logits: Tensor = self.logit(self.features(images).float().sum((2, 3)), labels)
+        logits: Tensor = self.logit(at_least_float32(self.features(images)).sum((2, 3)), labels)
         return logits

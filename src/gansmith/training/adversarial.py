@@ -9,7 +9,7 @@ from gansmith.data import Batch
 from gansmith.ema import settle_generator
 from gansmith.losses import LOSSES
 from gansmith.recipe import Recipe
-from gansmith.sampling import sample
+from gansmith.sampling import precision_of, sample
 from gansmith.training.pictures import PREVIEW_CLASSES, PREVIEW_COLUMNS, preview_count
 from gansmith.training.state import TrainState
 from gansmith.training.step import (
@@ -36,13 +36,13 @@ class Adversarial:
 
     def batches(self, recipe: Recipe) -> dict[str, int]:
         """Return `real_d` for all discriminator steps together, and `real_g` where G's loss pairs with reals or G's
-        batch needs more labels than D's batches have.
+        batch takes other labels than those of whole batches of D.
         """
-        sizes = {"real_d": recipe.batch_size * recipe.discriminator_steps}
-        lacks_labels = recipe.num_classes and recipe.size_of_generator_batch > sizes["real_d"]
+        sizes, of_generator = {"real_d": recipe.batch_size * recipe.discriminator_steps}, recipe.size_of_generator_batch
+        lacks_labels = recipe.num_classes and (of_generator > sizes["real_d"] or of_generator % recipe.batch_size)
         pairs = LOSSES[recipe.loss].needs_real_in_g and recipe.update == "alternating"
         if pairs or lacks_labels:
-            sizes["real_g"] = recipe.size_of_generator_batch
+            sizes["real_g"] = of_generator
         return sizes
 
     def step(self, state: TrainState, batches: dict[str, Batch]) -> dict[str, Tensor]:
@@ -66,7 +66,10 @@ class Adversarial:
         phases = [draw(state, "discriminator", size, index * size) for index in range(recipe.discriminator_steps)]
         if recipe.shares_fakes:
             return [*phases, phases[-1]]
-        return [*phases, draw(state, "generator", recipe.size_of_generator_batch, recipe.discriminator_steps * size)]
+        # A rank has the labels of its share of each of D's batches, and the latents that go with them.
+        takes_labels = recipe.num_classes and "real_g" not in self.batches(recipe)
+        count, ahead = recipe.size_of_generator_batch, recipe.discriminator_steps * size
+        return [*phases, draw(state, "generator", count, ahead, count // size if takes_labels else 1)]
 
     def update(self, state: TrainState, batches: dict[str, Batch], draws: list[Draws]) -> dict[str, Tensor]:
         """Change both networks: what a step does on the device. Counters are read only.
@@ -108,7 +111,8 @@ class Adversarial:
         if state.classes is not None:
             labels = torch.arange(min(len(state.classes.names), PREVIEW_CLASSES)).repeat_interleave(PREVIEW_COLUMNS)
             count = len(labels)
-        return sample(self.generator(state), count, seed, labels)
+        generator = self.generator(state)
+        return sample(generator, count, seed, labels, precision=precision_of(state.recipe, generator))
 
     def generator(self, state: TrainState) -> nn.Module:
         """Return the averaged generator."""

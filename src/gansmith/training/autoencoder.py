@@ -15,7 +15,7 @@ from gansmith.ema import settle_generator
 from gansmith.losses import kl_divergence, reconstruction_loss
 from gansmith.recipe import Recipe
 from gansmith.sampling import generate as decode
-from gansmith.sampling import sample
+from gansmith.sampling import precision_of, sample
 from gansmith.training.pictures import PREVIEW_COLUMNS, PREVIEW_COUNT
 from gansmith.training.state import TrainState
 from gansmith.training.step import (
@@ -79,6 +79,7 @@ class Autoencoder:
         """
         chosen = torch.arange(NUM_RECONSTRUCTED) * len(reals.images) // NUM_RECONSTRUCTED
         real, generator = reals.images[chosen], self.generator(state)
+        precision = precision_of(state.recipe, generator)
         labels_of_reals, labels = None, None
         if state.classes is not None and reals.labels is not None:
             labels_of_reals = reals.labels[chosen]
@@ -87,9 +88,9 @@ class Autoencoder:
             means, _ = state.ema["encoder"](real.to(state.device))
         pairs = torch.stack([
             real.view(-1, PREVIEW_COLUMNS, *real.shape[1:]),
-            decode(generator, means, labels_of_reals).view(-1, PREVIEW_COLUMNS, *real.shape[1:]),
+            decode(generator, means, labels_of_reals, precision=precision).view(-1, PREVIEW_COLUMNS, *real.shape[1:]),
         ], dim=1)  # fmt: skip
-        return torch.cat([pairs.flatten(0, 2), sample(generator, NUM_SAMPLES, seed, labels)])
+        return torch.cat([pairs.flatten(0, 2), sample(generator, NUM_SAMPLES, seed, labels, precision=precision)])
 
     def generator(self, state: TrainState) -> nn.Module:
         """Return the averaged generator: the decoder."""

@@ -193,7 +193,10 @@ def _plan(
     if intervals.evaluate_every is None:
         return None
     test = open_test(source, recipe, fit, display)
-    return Plan(intervals.evaluate_every, intervals.patience, lambda: quick_score(train, test, device, display))
+    precision = runtime.supported_precision(recipe.precision, device)
+    return Plan(
+        intervals.evaluate_every, intervals.patience, lambda: quick_score(train, test, precision, device, display)
+    )
 
 
 def resolve(request: Request, source: Source, device: torch.device, budget: Budget, display: Display) -> Choice:

@@ -58,7 +58,7 @@ class Draws:
     rng: torch.Generator
 
 
-def draw(state: TrainState, phase: str, count: int, ahead: int = 0) -> Draws:
+def draw(state: TrainState, phase: str, count: int, ahead: int = 0, batches: int = 1) -> Draws:
     """Return this rank's part of the draws of a phase: a function of (seed, images seen, phase) and the rank alone.
 
     Args:
@@ -66,11 +66,12 @@ def draw(state: TrainState, phase: str, count: int, ahead: int = 0) -> Draws:
         phase: whose draws.
         count: latents of all ranks together.
         ahead: images seen within this step before the phase.
+        batches: that the latents are, one behind the other; a rank has a share of each.
     """
     rng = runtime.generator_for(state.device, state.seed, "step", state.counters["images"] + ahead, phase)
     latents = torch.randn(count, state.recipe.generator.latent_dim, generator=rng, device=state.device)
-    start, stop = ranks.share_of(count)
-    return Draws(latents[start:stop], rng)
+    start, stop = ranks.share_of(count // batches)
+    return Draws(latents.view(batches, -1, latents.shape[1])[:, start:stop].flatten(0, 1), rng)
 
 
 def seed_dropout(state: TrainState) -> None:
