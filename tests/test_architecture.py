@@ -34,7 +34,7 @@ LAYERS: list[set[str]] = [
     | {f"evaluation.{name}" for name in ("exhibit", "wording", "markup", "charts", "page")}
     | {f"evaluation.{name}" for name in ("significance", "entries", "comparison", "comparison_page")}
     | {f"evaluation.{name}" for name in ("trials", "detection", "worth", "modes", "memories", "requested")}
-    | {f"evaluation.{name}" for name in ("context", "results", "scores", "pictures", "evaluator")},
+    | {f"evaluation.{name}" for name in ("context", "results", "scores", "pictures", "opening", "evaluator")},
     {"cli", "launch", "__init__", "__main__"},
 ]
 TORCH_FREE = 2  # layers below this never import torch

@@ -52,6 +52,29 @@ def check_ranks(num_ranks: int, device: str) -> None:
         raise UsageError(f"--ranks {num_ranks}: this machine has {has}; --ranks {gpus}, or --device cpu")
 
 
+def ran_as_ranks(arguments: Sequence[str], num_ranks: int | None, device: str) -> bool:
+    """Run a command as several ranks, where it was asked to and is not one of them itself, and return whether it did.
+
+    Args:
+        arguments: of the command, checked already.
+        num_ranks: as asked for; None or 1: this process does the work.
+        device: as asked for.
+
+    Raises:
+        SystemExit: the command failed.
+        UsageError: torchrun has started another number, or this machine lacks the GPUs.
+    """
+    there_are = int(os.environ.get("WORLD_SIZE", "1"))
+    if there_are > 1 and num_ranks not in (None, there_are):
+        raise UsageError(f"--ranks {num_ranks}: torchrun has started {there_are} processes; leave it out")
+    if there_are > 1 or num_ranks is None or num_ranks == 1:
+        return False
+    check_ranks(num_ranks, device)
+    if code := launch(arguments, num_ranks):
+        sys.exit(code)
+    return True
+
+
 def launch(arguments: Sequence[str], num_ranks: int) -> int:
     """Run `gansmith ARGUMENTS` as that many ranks, and return the exit code of the training.
 
@@ -69,7 +92,7 @@ def launch(arguments: Sequence[str], num_ranks: int) -> int:
 
     from gansmith.ranks import OUTCOME
 
-    logging.getLogger("torch.distributed.elastic").setLevel(logging.CRITICAL)
+    logging.disable(logging.CRITICAL)  # torchrun's own account of signals and restarts
     with tempfile.TemporaryDirectory(prefix="gansmith-ranks-") as folder:
         outcome = Path(folder) / "exit_code"
         os.environ |= {OUTCOME: str(outcome), LAUNCHER: str(os.getpid())}

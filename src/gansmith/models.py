@@ -95,7 +95,7 @@ def _class_number(choice: str | int, names: tuple[str, ...]) -> int:
 
 def sample(
     model: Model | str | os.PathLike[str], count: int = 64, seed: int = 0, *,
-    classes: Sequence[str | int] | None = None, truncation: float | None = None,
+    classes: Sequence[str | int] | None = None, truncation: float | None = None, among_ranks: bool = False,
 ) -> Tensor:  # fmt: skip
     """Return (count, C, H, W) float32 samples in [-1, 1] on the CPU; sample i is a function of (seed, i).
 
@@ -106,6 +106,7 @@ def sample(
         classes: names or numbers of classes, taken in turn, for a conditional model; by default, classes are drawn as
             often as they occur in the training data.
         truncation: keep latents within so many standard deviations: less variety, more typical samples.
+        among_ranks: all the processes that torchrun started call this alike; each draws a part, and has all in the end.
 
     Raises:
         CheckpointError: there is no usable model at the path.
@@ -117,7 +118,9 @@ def sample(
         raise UsageError(f"truncation={truncation}: must be above 0")
     loaded = _loaded(model)
     labels = loaded.labels_of(classes, count, seed)
-    return sampling.sample(loaded.generator, count, seed, labels, truncation, precision=loaded.precision)
+    return sampling.sample(
+        loaded.generator, count, seed, labels, truncation, precision=loaded.precision, among_ranks=among_ranks
+    )
 
 
 def interpolate(

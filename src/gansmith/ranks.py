@@ -170,6 +170,14 @@ def share_of(count: int, name: str = "batch_size") -> tuple[int, int]:
     return ranks.rank * part, (ranks.rank + 1) * part
 
 
+def part_of(count: int, unit: int = 1) -> tuple[int, int]:
+    """Return (start, stop) of this rank's part of `count` items, cut at multiples of `unit`: unequal, perhaps empty."""
+    ranks = current()
+    num_units = -(-count // unit)
+    start, stop = (num_units * number // ranks.size * unit for number in (ranks.rank, ranks.rank + 1))
+    return min(start, count), min(stop, count)
+
+
 def sum_gradients(parameters: Iterable[Tensor]) -> None:
     """Replace the gradients of these parameters by their sums over all ranks, in one flat all-reduce a data type.
 
@@ -189,6 +197,23 @@ def sum_gradients(parameters: Iterable[Tensor]) -> None:
             distributed.all_reduce(flat)
         parts = torch.split(flat, [gradient.numel() for gradient in gradients])
         torch._foreach_copy_(gradients, [part.view_as(old) for part, old in zip(parts, gradients, strict=True)])
+
+
+def sum_in_place(values: Tensor) -> None:
+    """Replace the values by their sums over all ranks."""
+    if current().size > 1:
+        with _together():
+            distributed.all_reduce(values)
+
+
+def stacked(values: Tensor) -> Tensor:
+    """Return (ranks, ...): the values of each rank, which are of one shape, on their device. No gradient passes."""
+    if current().size == 1:
+        return values.detach()[None]
+    parts = [torch.empty_like(values) for _ in range(current().size)]
+    with _together():
+        distributed.all_gather(parts, values.contiguous())
+    return torch.stack(parts)
 
 
 def rand(count: int, rng: torch.Generator, device: torch.device) -> Tensor:
@@ -254,3 +279,13 @@ def gathered(rows: Tensor) -> Tensor:
 def wait_for_all() -> None:
     """Return once every rank is here."""
     largest(0)
+
+
+@contextmanager
+def first_before_others() -> Iterator[None]:
+    """Let rank 0 do what is inside before the others do: what it leaves in the cache, they find there."""
+    if not current().is_first:
+        wait_for_all()
+    yield
+    if current().is_first:
+        wait_for_all()

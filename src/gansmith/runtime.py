@@ -11,7 +11,8 @@ import os
 import platform
 import sys
 import time
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -50,6 +51,24 @@ def choose_device(name: str = "auto") -> torch.device:
     if device.type == "cuda":
         use_ieee_float32()
     return device
+
+
+@contextmanager
+def joined_device(name: str) -> Iterator[torch.device]:
+    """Choose the device; where torchrun started this process as one of several, join the others, each on its own GPU.
+
+    Raises:
+        UsageError: as `choose_device`.
+    """
+    if not ranks.were_launched():
+        yield choose_device(name)
+        return
+    uses_gpus = name != "cpu" and torch.cuda.is_available()
+    with ranks.joined("cuda" if uses_gpus else "cpu"):
+        device = choose_device(f"cuda:{ranks.local_rank()}" if uses_gpus and name in ("auto", "cuda") else name)
+        if device.type == "cuda":
+            torch.cuda.set_device(device)
+        yield device
 
 
 def use_ieee_float32() -> None:

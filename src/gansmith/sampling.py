@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from gansmith import runtime
+from gansmith import ranks, runtime
 from gansmith.facts import Classes
 from gansmith.recipe import Recipe
 from gansmith.settings import Precision
@@ -134,7 +134,7 @@ def _computed(generator: nn.Module, latents: Tensor, labels: Tensor | None, prec
 
 def sample(
     generator: nn.Module, count: int, seed: int = 0, labels: Tensor | None = None, truncation: float | None = None, *,
-    precision: Precision,
+    precision: Precision, among_ranks: bool = False,
 ) -> Tensor:  # fmt: skip
     """Return `count` samples (count, C, *space) float32 in [-1, 1] on the CPU.
 
@@ -145,10 +145,13 @@ def sample(
         labels: (count,) int64 or None.
         truncation: threshold of `truncated`, or None.
         precision: of convolutions and matrix products.
+        among_ranks: all ranks call this alike; each draws a part, of whole batches, and has all of them in the end.
     """
-    latents = latents_of(seed, count, latent_dim_of(generator))
+    start, stop = ranks.part_of(count, BATCH) if among_ranks else (0, count)
+    latents = latents_of(seed, count, latent_dim_of(generator))[start:stop]
     latents = latents if truncation is None else truncated(latents, truncation)
-    return generate(generator, latents, labels, precision=precision)
+    part = generate(generator, latents, None if labels is None else labels[start:stop], precision=precision)
+    return ranks.gathered(part) if among_ranks else part
 
 
 def latent_dim_of(generator: nn.Module) -> int:

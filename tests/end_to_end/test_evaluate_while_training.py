@@ -22,6 +22,7 @@ from gansmith.errors import Interrupted, UsageError
 from gansmith.evaluation import quick
 from gansmith.recipes import RECIPES
 from gansmith.training import loop as loop_module
+from gansmith.training import preparation
 from gansmith.training import run as run_module
 from gansmith.training import watch as watch_module
 from gansmith.training.evaluations import BEST, EVALUATIONS
@@ -72,7 +73,7 @@ def given(monkeypatch: pytest.MonkeyPatch) -> Callable[[GivenScores], None]:
     monkeypatch.setattr(watch_module, "LARGEST_SHARE", 1e9)
 
     def give(scores: GivenScores) -> None:
-        monkeypatch.setattr(run_module, "quick_score", lambda *arguments: scores)
+        monkeypatch.setattr(preparation, "quick_score", lambda *arguments: scores)
 
     return give
 

@@ -13,17 +13,24 @@ import torch
 from torch import Tensor
 
 from gansmith import ranks, recipes
+from gansmith.build import build_generator
 from gansmith.data import Batch, Order
+from gansmith.evaluation.evaluator import measure
+from gansmith.evaluation.features import features_among_ranks
+from gansmith.evaluation.opening import Asked, open_context, plan_of
+from gansmith.facts import Classes
 from gansmith.layers.sync import synchronised
+from gansmith.models import Model, sample, save_pretrained
 from gansmith.recipe import SGD, Adam, DCGANDiscriminator, MLPGenerator, Recipe, ResNetDiscriminator
 from gansmith.settings import PenaltySettings, Regularisation
 from gansmith.training import step
 from gansmith.training.adversarial import Adversarial
+from gansmith.training.log import Display
 from gansmith.training.loop import Batches
 from gansmith.training.state import TrainState
 from gansmith.training.step import Draws
 
-STEPS, NUM_RANKS = 3, 2
+STEPS, NUM_RANKS, NUM_SAMPLES = 3, 2, 1100
 
 
 @dataclass(frozen=True)
@@ -159,7 +166,7 @@ MISTAKES: dict[str, tuple[str, Callable[[], object]]] = {
         "dcgan-28, synchronised", lambda: mock.patch(f"{__name__}.synchronised", lambda module: None)
     ),
     "no gradient through the other ranks' statistics": (
-        "dcgan-32, synchronised", lambda: mock.patch("gansmith.layers.sync.distributed.all_reduce", lambda sums: None)
+        "dcgan-32, synchronised", lambda: mock.patch.object(ranks, "sum_in_place", lambda sums: None)
     ),
 }  # fmt: skip
 """name -> the case that it spoils, and how."""
@@ -178,6 +185,31 @@ def normalised_far_from_zero() -> dict[str, Tensor]:
     return {"maps": layer(far_from_zero()[start:stop]).detach(), "running_var": layer.running_var}
 
 
+def asked_of(folder: Path) -> Asked:
+    """Return an evaluation of a saved model against the digits, of more samples than are read at once."""
+    plan = plan_of(["fd", "kd", "memorisation"], "random")
+    return Asked(str(folder / "model"), "digits", plan, NUM_SAMPLES, None, 0, "train", None, None, False, "cpu")
+
+
+def save_model(folder: Path) -> None:
+    """Save an untrained conditional generator of digits."""
+    recipe = recipes.dcgan_small((8, 8), num_classes=2).shrunk()
+    save_pretrained(Model(build_generator(recipe), recipe, 0, Classes(("a", "b"), (3, 1))), folder / "model")
+
+
+def evaluated(folder: Path) -> dict[str, object]:
+    """Return what all ranks draw and read together, and on rank 0 what that comes to."""
+    context = open_context(asked_of(folder), Display(quiet=True), among_ranks=True)
+    report = measure(asked_of(folder), quiet=True, among_ranks=True)
+    return {
+        "images": context.samples.images,
+        "read": context.fake.values,
+        "real": features_among_ranks(context.real.train, None, context.extractor).values,
+        "sampled": sample(folder / "model", NUM_SAMPLES, seed=3, truncation=1.0, among_ranks=True),
+        "scores": None if report is None else {score.name: score.value for score in report.report.scores},
+    }
+
+
 def work(rank: int, port: int, folder: Path) -> None:
     """Be one rank: train every case, and the spoilt ones, and save what came of it."""
     os.environ |= {
@@ -191,5 +223,6 @@ def work(rank: int, port: int, folder: Path) -> None:
             with patch():  # type: ignore[attr-defined]
                 results[name] = train(CASES[spoilt])
         results["far from zero"] = normalised_far_from_zero()
+        results["evaluated"] = evaluated(folder)
         torch.save(results, folder / f"{rank}.pt")
         ranks.wait_for_all()

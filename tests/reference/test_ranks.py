@@ -9,18 +9,40 @@ import pytest
 import torch
 from torch import Tensor, multiprocessing
 
-from tests.reference.rank_cases import CASES, MISTAKES, NUM_RANKS, far_from_zero, train, work
+from gansmith import ranks
+from gansmith.evaluation.evaluator import measure
+from gansmith.evaluation.features import features_of
+from gansmith.evaluation.opening import open_context
+from gansmith.models import sample
+from gansmith.training.log import Display
+from tests.reference.rank_cases import (
+    CASES,
+    MISTAKES,
+    NUM_RANKS,
+    NUM_SAMPLES,
+    asked_of,
+    far_from_zero,
+    save_model,
+    train,
+    work,
+)
 
 Results = list[dict[str, dict[str, Tensor]]]
 
 
 @pytest.fixture(scope="module")
-def results(tmp_path_factory: pytest.TempPathFactory) -> Results:
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where ranks leave what they came to."""
+    return tmp_path_factory.mktemp("ranks")
+
+
+@pytest.fixture(scope="module")
+def results(folder: Path) -> Results:
     """What each of two ranks came to: all cases in one pair of processes, which take seconds to start."""
-    folder: Path = tmp_path_factory.mktemp("ranks")
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
+    save_model(folder)
     multiprocessing.spawn(work, (port, folder), NUM_RANKS)
     return [torch.load(folder / f"{rank}.pt", weights_only=True) for rank in range(NUM_RANKS)]
 
@@ -56,3 +78,31 @@ def test_statistics_over_ranks_are_exact_far_from_zero(results: Results) -> None
     torch.testing.assert_close(
         results[0]["far from zero"]["running_var"].double(), variance.flatten(), rtol=1e-3, atol=0
     )
+
+
+def test_ranks_draw_and_read_the_samples_of_one_process_bit_for_bit(results: Results, folder: Path) -> None:
+    expected = open_context(asked_of(folder), Display(quiet=True))
+    for result in (result["evaluated"] for result in results):
+        assert torch.equal(result["images"], expected.samples.images)
+        assert torch.equal(result["read"], expected.fake.values)
+        assert torch.equal(result["real"], features_of(expected.real.train, None, expected.extractor).values)
+        assert torch.equal(result["sampled"], sample(folder / "model", NUM_SAMPLES, seed=3, truncation=1.0))
+
+
+def test_rank_0_alone_has_the_scores_and_they_are_those_of_one_process(results: Results, folder: Path) -> None:
+    expected = measure(asked_of(folder), quiet=True)
+    assert results[0]["evaluated"]["scores"] == {score.name: score.value for score in expected.report.scores}
+    assert results[1]["evaluated"]["scores"] is None
+
+
+@pytest.mark.parametrize(("count", "unit"), [(1, 1), (7, 1), (1100, 128), (5, 8), (1024, 128)])
+@pytest.mark.parametrize("size", [1, 2, 3, 8])
+def test_parts_of_ranks_are_everything_once_and_whole_units(count, unit, size, monkeypatch) -> None:
+    ends = []
+    for rank in range(size):
+        monkeypatch.setattr(ranks, "current", lambda rank=rank: ranks.Ranks(rank, size))
+        ends.append(ranks.part_of(count, unit))
+    assert [start for start, _ in ends] == [0, *(stop for _, stop in ends[:-1])]
+    assert ends[-1][1] == count
+    assert all(start % unit == 0 or start == count for start, _ in ends)
+    assert max(stop - start for start, stop in ends) <= (-(-count // unit) // size + 1) * unit

@@ -12,7 +12,8 @@ from torch import Tensor, nn
 
 import gansmith
 from gansmith.errors import CheckpointError, UsageError
-from gansmith.evaluation.evaluator import Evaluation, evaluate, plan_of
+from gansmith.evaluation.evaluator import Evaluation, evaluate
+from gansmith.evaluation.opening import plan_of
 from gansmith.evaluation.scores import SCORES
 from gansmith.report import DEFAULT_SCORES, INCEPTION_SCORES, REQUESTED_SCORES, Report, load_report
 from tests.conftest import write_images

@@ -76,7 +76,7 @@ class CompareCommand(Command):
         count, names = self._checked(list(unknown))
         from gansmith.evaluation.comparison import compare
         from gansmith.evaluation.comparison_page import comparison_page
-        from gansmith.evaluation.evaluator import plan_of
+        from gansmith.evaluation.opening import plan_of
         from gansmith.training.log import Display
 
         display, plan = Display(self.quiet), plan_of(names, None) if names else None

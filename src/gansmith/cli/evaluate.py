@@ -27,6 +27,7 @@ from gansmith.report import (
 )
 
 if TYPE_CHECKING:
+    from gansmith.evaluation.evaluator import Evaluation
     from gansmith.training.log import Display
 
 Split = Literal["train", "test"]
@@ -66,17 +67,35 @@ class EvaluateCommand(Command):
     """Where report.json and report.html go; by default the run's folder, else <name>-evaluation here."""
     device: Annotated[str, tyro.conf.arg(metavar="DEVICE")] = "auto"
     """auto, cpu, cuda, cuda:1."""
+    ranks: Annotated[str | None, tyro.conf.arg(metavar="N", help_behavior_hint="")] = None
+    """Draw samples and read images by so many processes of this machine together, each a part."""
     quiet: bool = False
     """Print nothing."""
 
     def run(self, unknown: Sequence[str]) -> None:
         """Check everything, measure, print, save."""
         values = self._checked(list(unknown))
-        from gansmith.evaluation.evaluator import evaluate
+        num_ranks, scores, extractor = values.pop("ranks"), values.pop("scores"), values.pop("extractor")
+        from gansmith.launch import ran_as_ranks
+
+        if ran_as_ranks(self.arguments, num_ranks, self.device):
+            return
+        from gansmith import ranks, runtime
+        from gansmith.evaluation.evaluator import measure
+        from gansmith.evaluation.opening import Asked, plan_of
+
+        with runtime.joined_device(self.device) as device:
+            asked = Asked(
+                self.subject, self.data, plan_of(scores, extractor), weights=self.weights, allow_bad=self.allow_bad,
+                device=str(device), **values,
+            )  # fmt: skip
+            found = measure(asked, self.quiet, among_ranks=ranks.current().size > 1)
+            if found is not None:
+                self._save(found)
+
+    def _save(self, found: Evaluation) -> None:
         from gansmith.training.log import Display
 
-        found = evaluate(self.subject, self.data, weights=self.weights, allow_bad=self.allow_bad, device=self.device,
-                         quiet=self.quiet, **values)  # fmt: skip
         display = Display(self.quiet)
         show(found.report, display)
         folder = found.save(self.out or default_folder(self.subject, found.report.subject.fingerprint))
@@ -90,6 +109,7 @@ class EvaluateCommand(Command):
             "seed": parsed(problems, "--seed", self.seed, natural),
             "split": parsed(problems, "--split", self.split, one_of(get_args(Split))),
             "extractor": parsed(problems, "--extractor", self.extractor, one_of(EXTRACTOR_NAMES)),
+            "ranks": parsed(problems, "--ranks", self.ranks, at_least(1, parse_count)),
             "fit": parsed(problems, "--fit", self.fit, one_of(get_args(sizes.Fit))),
         }
         if not self.subject.exists():

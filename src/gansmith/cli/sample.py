@@ -7,12 +7,17 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import tyro
 
 from gansmith.cli.command import Command
+from gansmith.cli.parsing import at_least, parsed
 from gansmith.errors import GansmithError, ResourceError, UsageError
+from gansmith.overrides import parse_count
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
 @dataclass
@@ -35,6 +40,8 @@ class SampleCommand(Command):
     """The weights as trained instead of their average."""
     device: Annotated[str, tyro.conf.arg(metavar="DEVICE")] = "auto"
     """auto, cpu, cuda, cuda:1."""
+    ranks: Annotated[str | None, tyro.conf.arg(metavar="N", help_behavior_hint="")] = None
+    """Draw by so many processes of this machine together, each a part."""
 
     def run(self, unknown: Sequence[str]) -> None:
         """Sample and write."""
@@ -42,23 +49,36 @@ class SampleCommand(Command):
         if self.truncation is not None and not self.truncation > 0:
             problems.append(f"--truncation {self.truncation:g}: must be above 0")
         classes = parse_classes(self.classes, problems)
+        num_ranks = parsed(problems, "--ranks", self.ranks, at_least(1, parse_count))
         if problems:
             raise UsageError(problems)
-        from gansmith import runtime
-        from gansmith.images import save_images
+        from gansmith.launch import ran_as_ranks
+
+        if not ran_as_ranks(self.arguments, num_ranks, self.device):
+            self._draw(classes)
+
+    def _draw(self, classes: Sequence[str] | None) -> None:
+        from gansmith import ranks, runtime
         from gansmith.models import load, sample
-        from gansmith.training.log import Display
 
         runtime.keep_large_allocations()
-        model = load(self.run_path, self.raw, self.device)
+        with runtime.joined_device(self.device) as device:
+            model = load(self.run_path, self.raw, str(device))
+            samples = sample(model, self.num, self.seed, classes=classes, truncation=self.truncation, among_ranks=True)
+            if ranks.current().is_first:
+                self._save(samples, classes, model.images_seen)
+
+    def _save(self, samples: Tensor, classes: Sequence[str] | None, images_seen: int) -> None:
+        from gansmith.images import save_images
+        from gansmith.training.log import Display
+
         try:
-            samples = sample(model, self.num, self.seed, classes=classes, truncation=self.truncation)
             path = save_images(samples, self.out, columns_of(self.num, classes))
         except ValueError as error:
             raise UsageError(f"--out {self.out}: {error}") from error
         except OSError as error:
             raise cannot_write(self.out, error) from error
-        Display().say(f"{path}: {self.num} samples at {model.images_seen:,} images seen, seed {self.seed}")
+        Display().say(f"{path}: {self.num} samples at {images_seen:,} images seen, seed {self.seed}")
 
 
 def cannot_write(out: Path, error: OSError) -> GansmithError:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -88,12 +86,9 @@ class TrainCommand(Command):
         if self.dry_run:
             self._show_estimate(request, values)
             return
-        if num_ranks := self._ranks_to_start(values.pop("ranks")):
-            from gansmith.launch import check_ranks, launch
+        from gansmith.launch import ran_as_ranks
 
-            check_ranks(num_ranks, self.device)
-            if code := launch(self.arguments, num_ranks):
-                sys.exit(code)
+        if ran_as_ranks(self.arguments, values.pop("ranks"), self.device):
             return
         from gansmith.training.run import rerun, train
 
@@ -151,14 +146,6 @@ class TrainCommand(Command):
         if problems:
             raise UsageError(problems)
         return {**values, "request": request}
-
-    @staticmethod
-    def _ranks_to_start(num_ranks: int | None) -> int | None:
-        """Return how many processes to start, or None where this one trains: alone, or as one that torchrun started."""
-        there_are = int(os.environ.get("WORLD_SIZE", "1"))
-        if there_are > 1 and num_ranks not in (None, there_are):
-            raise UsageError(f"--ranks {num_ranks}: torchrun has started {there_are} processes; leave it out")
-        return None if there_are > 1 or num_ranks == 1 else num_ranks
 
     def _given_beside_config(self) -> list[str]:
         names = {"data": "DATA", "recipe": "--recipe", "set": "--set", "size": "--size", "channels": "--channels",

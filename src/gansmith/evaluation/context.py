@@ -49,6 +49,7 @@ class Context:
         classifier: that reads the data's classes, or None where there are none.
         device: for scores that train something.
         say, on_progress: told what happens.
+        read: features of the samples, where they have been read already.
     """
 
     samples: Samples
@@ -58,6 +59,7 @@ class Context:
     device: torch.device
     say: Callable[[str], None]
     on_progress: Progress
+    read: Features | None = None
 
     def _progress(self, what: str) -> Callable[[int, int], None]:
         return lambda done, count: self.on_progress(what, done, count)
@@ -65,6 +67,8 @@ class Context:
     @cached_property
     def fake(self) -> Features:
         """Features of the samples."""
+        if self.read is not None:
+            return self.read
         return features_of(self.samples.images.numpy(), None, self.extractor, self._progress("reading samples"))
 
     @cached_property

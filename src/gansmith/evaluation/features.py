@@ -19,7 +19,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from gansmith import runtime
+from gansmith import ranks, runtime
 from gansmith.data import Batch
 from gansmith.data.cache import Progress, cache_folder
 from gansmith.data.order import Indices
@@ -86,7 +86,7 @@ def features_of(
         UsageError: what the user's own module returned are no features.
     """
     rows = np.arange(len(images), dtype=np.int64) if indices is None else indices
-    at_once = min(IMAGES_AT_ONCE, max(1, BYTES_AT_ONCE // _read(images, rows[:1]).numel()))
+    at_once = _at_once(images, rows)
     values: Tensor | None = None
     probabilities: Tensor | None = None
     for start in range(0, len(rows), at_once):
@@ -102,6 +102,24 @@ def features_of(
             on_progress(start + len(part), len(rows))
     assert values is not None
     return Features(values, probabilities)
+
+
+def features_among_ranks(
+    images: Images | Pixels, indices: Indices | None, extractor: Extractor, on_progress: Progress | None = None
+) -> Features:
+    """Return what `features_of` does, bit for bit, each rank having read a part: all of them call it alike."""
+    rows = np.arange(len(images), dtype=np.int64) if indices is None else indices
+    start, stop = ranks.part_of(len(rows), _at_once(images, rows))
+    own = features_of(images, rows[start:stop], extractor, on_progress) if start < stop else None
+    values = ranks.gathered(torch.empty(0) if own is None else own.values)
+    classes = None if own is None else own.probabilities
+    if not ranks.largest(int(classes is not None)):
+        return Features(values, None)
+    return Features(values, ranks.gathered(torch.empty(0) if classes is None else classes))
+
+
+def _at_once(images: Images | Pixels, rows: Indices) -> int:
+    return min(IMAGES_AT_ONCE, max(1, BYTES_AT_ONCE // _read(images, rows[:1]).numel()))
 
 
 def _read(images: Images | Pixels, rows: Indices) -> Tensor:
@@ -120,8 +138,9 @@ def chosen_rows(num_images: int, count: int | None, seed: int = 0) -> Indices:
 
 
 def cached_features(
-    data: Images, count: int | None, extractor: Extractor, on_progress: Progress | None = None
-) -> Features:
+    data: Images, count: int | None, extractor: Extractor, on_progress: Progress | None = None,
+    among_ranks: bool = False,
+) -> Features:  # fmt: skip
     """Return what an extractor reads in `count` images of a data set, from the cache if it was read before.
 
     Kept under `<cache>/features/`, by the data's fingerprint and length, the extractor's checksum, and the count. What
@@ -133,19 +152,26 @@ def cached_features(
         count: how many, chosen by `chosen_rows`; None: all.
         extractor: see `extractors/`.
         on_progress: called with (images read, images in all); not at all where they come from the cache.
+        among_ranks: all ranks call this alike, and each reads a part; rank 0 keeps the whole.
 
     Raises:
         DataError, UsageError: as `features_of`.
     """
-    rows = chosen_rows(len(data), count)
+    rows, read = chosen_rows(len(data), count), features_among_ranks if among_ranks else features_of
     if isinstance(extractor, ModuleExtractor):
-        return features_of(data, rows, extractor, on_progress)
+        return read(data, rows, extractor, on_progress)
     path = cache_folder() / "features" / f"{_key(data, len(rows), extractor)}.npz"
-    if path.exists():
-        if (kept := _load(path, len(rows), extractor.facts.dim)) is not None:
-            return kept
+    kept = _load(path, len(rows), extractor.facts.dim) if path.exists() else None
+    if kept is None and path.exists():
         log.warning("%s: damaged; its images are read again", path)
-    features = features_of(data, rows, extractor, on_progress)
+    is_missing = kept is None
+    if among_ranks:  # where one has no such cache, all read
+        is_missing = bool(ranks.largest(int(is_missing)))
+    if kept is not None and not is_missing:
+        return kept
+    features = read(data, rows, extractor, on_progress)
+    if among_ranks and not ranks.current().is_first:
+        return features
     try:
         _save(features, path)
     except OSError as error:

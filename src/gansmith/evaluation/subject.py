@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from gansmith import models, runtime, sampling
+from gansmith import models, ranks, runtime, sampling
 from gansmith.data import facts_of, open_data, open_source
 from gansmith.data.cache import Progress, cache_folder
 from gansmith.errors import DataError, UsageError
@@ -57,8 +57,9 @@ def is_generator(path: Path) -> bool:
 
 
 def open_subject(
-    subject: Any, num_samples: int, seed: int = 0, device: str = "auto", on_progress: Progress | None = None
-) -> Samples:
+    subject: Any, num_samples: int, seed: int = 0, device: str = "auto", on_progress: Progress | None = None,
+    among_ranks: bool = False,
+) -> Samples:  # fmt: skip
     """Return up to `num_samples` images of a generator or of a collection of images.
 
     Args:
@@ -67,23 +68,28 @@ def open_subject(
         seed: of latents and labels, or of that choice.
         device: where a generator computes.
         on_progress: called with (samples done, samples in all).
+        among_ranks: all ranks call this alike; each draws a part of a generator's samples, and has all in the end.
 
     Raises:
         CheckpointError: the run has no usable checkpoint.
         DataError: there are no usable images, or they are points, or of mixed sizes.
     """
     if isinstance(subject, str | os.PathLike) and is_generator(Path(subject)):
-        return _drawn(Path(subject), num_samples, seed, device, on_progress)
+        return _drawn(Path(subject), num_samples, seed, device, on_progress, among_ranks)
     return _collected(subject, num_samples, seed, on_progress)
 
 
-def _drawn(path: Path, count: int, seed: int, device: str, on_progress: Progress | None) -> Samples:
+def _drawn(
+    path: Path, count: int, seed: int, device: str, on_progress: Progress | None, among_ranks: bool
+) -> Samples:  # fmt: skip
     model = models.load(path, device=device)
     recipe = model.recipe
     if (recipe.channels, *recipe.size) == POINT_SHAPE:
         raise DataError(f"{path}: its samples are points of the plane; these scores are of images")
     labels = model.labels_of(None, count, seed)
-    images = draw(model, count, seed, labels, on_progress)
+    start, stop = ranks.part_of(count, sampling.BATCH) if among_ranks else (0, count)
+    images = draw(model, count, seed, labels, on_progress, (start, stop))
+    images = ranks.gathered(images) if among_ranks else images
     run = _run_of(path)
     config = RunConfig.load(run / CONFIG) if run else None
     facts = Subject(
@@ -108,16 +114,20 @@ def _drawn(path: Path, count: int, seed: int, device: str, on_progress: Progress
 
 
 def draw(
-    model: Model, count: int, seed: int, labels: Tensor | None = None, on_progress: Progress | None = None
-) -> Tensor:
-    """Return (count, C, H, W) uint8 samples, drawn in batches so that floats of all never lie in memory."""
-    generator = model.generator
-    latents = sampling.latents_of(seed, count, sampling.latent_dim_of(generator))
+    model: Model, count: int, seed: int, labels: Tensor | None = None, on_progress: Progress | None = None,
+    part: tuple[int, int] | None = None,
+) -> Tensor:  # fmt: skip
+    """Return (count, C, H, W) uint8 samples, drawn in batches so that floats of all never lie in memory; of a `part`
+    (start, stop) of them, those alone.
+    """
+    generator, (start, stop) = model.generator, part or (0, count)
+    latents = sampling.latents_of(seed, count, sampling.latent_dim_of(generator))[start:stop]
+    labels, count = None if labels is None else labels[start:stop], stop - start
     images = torch.empty((count, model.recipe.channels, *model.recipe.size), dtype=torch.uint8)
     done = 0
-    for part in sampling.batches(generator, latents, labels, precision=model.precision):
-        images[done : done + len(part)] = to_uint8(part)
-        done += len(part)
+    for samples in sampling.batches(generator, latents, labels, precision=model.precision):
+        images[done : done + len(samples)] = to_uint8(samples)
+        done += len(samples)
         if on_progress:
             on_progress(done, count)
     return images

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import torch
-from torch import Tensor, distributed, nn
+from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 from torch.nn.functional import batch_norm
 
@@ -87,7 +87,7 @@ class _Normalise(torch.autograd.Function):
         axes = _axes(values)
         sums = torch.cat([outer.sum(axes), (outer * normalised).sum(axes)])
         bias_gradient, weight_gradient = sums.clone().chunk(2)
-        distributed.all_reduce(sums)
+        ranks.sum_in_place(sums)
         of_ones, of_normalised = (_along(total, values) for total in (sums / count).chunk(2))
         scale = inverse if weight is None else inverse * weight
         inner = (outer - of_ones - normalised * of_normalised) * _along(scale, values)
@@ -108,9 +108,7 @@ def _merged(mean: Tensor, variance: Tensor, count: int) -> tuple[Tensor, Tensor,
     Sums of squares would do too, but for their rounding where the mean is large.
     """
     own = torch.cat([mean, variance, mean.new_full((1,), count)])
-    parts = [torch.empty_like(own) for _ in range(ranks.current().size)]
-    distributed.all_gather(parts, own)
-    means, variances, counts = torch.split(torch.stack(parts), [len(mean), len(mean), 1], 1)
+    means, variances, counts = torch.split(ranks.stacked(own), [len(mean), len(mean), 1], 1)
     total = counts.sum()
     merged = (counts * means).sum(0) / total
     return merged, (counts * (variances + (means - merged).square())).sum(0) / total, total

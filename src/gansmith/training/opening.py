@@ -12,6 +12,7 @@ from gansmith import ranks, runtime
 from gansmith.checkpoint import clean_up, read_newest
 from gansmith.data import DataSet, StreamedSet
 from gansmith.facts import Classes
+from gansmith.layers.sync import synchronised
 from gansmith.restore import restore, restore_optimizers
 from gansmith.training.folder import RunConfig
 from gansmith.training.log import Metrics
@@ -43,6 +44,9 @@ def open_state(
     if config.recipe.num_classes:
         state.classes = _classes_of(data)
     seconds = _go_back(state, folder, say) if ranks.current().is_first else 0.0
+    if config.sync_batch:
+        for module in state.modules.values():
+            synchronised(module)
     share_state(state)
     return state, ranks.of_first(seconds)
 

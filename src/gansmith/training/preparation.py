@@ -155,7 +155,8 @@ def _prepare(job: Job, device: torch.device, display: Display, options: Options)
             f"{data_set.fingerprint}, was {original.fingerprint}); train on them without --config"
         )
     data_text = os.fspath(job.data) if isinstance(job.data, str | os.PathLike) else source.name
-    plan = _plan(intervals, source, recipe, data_set, request.fit, device, display)
+    with ranks.alone():
+        plan = _plan(intervals, source, recipe, data_set, request.fit, device, display)
     del source  # the directory of a large zip takes tens of megabytes
     runtime.keep_large_allocations()  # not before: decoding gives back what a large image took
     asked = RunConfig(

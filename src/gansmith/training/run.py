@@ -43,8 +43,6 @@ def train(
 ) -> Run:  # fmt: skip
     """Train a GAN, or go on with the run that the same call began; return its folder and what was done.
 
-    In a script that torchrun started, all its processes train together; the first of them speaks and writes.
-
     Args:
         data: a name ("digits", "mnist", "stream:hub:owner/name"), a path (folder, zip, IDX, npz, CIFAR), or an object
             with `__len__` and `__getitem__`.
@@ -58,7 +56,7 @@ def train(
         minutes: stop after so many minutes of training alone; 10 if neither is given.
         seed: 0 or more; of weights, order and every draw.
         out: run folder; by default the newest of this request in `runs/`, or a new one there.
-        device: "auto", "cpu", "cuda", "cuda:1".
+        device: "auto", "cpu", "cuda", "cuda:1"; processes that torchrun started train together, on a GPU each.
         save_every: images between checkpoints; by default twenty over the budget.
         keep_every: keep the checkpoint at each multiple of so many images; by default only the last two are kept.
         evaluate_every: images between scores, in at most a tenth of the time; the best generator is kept in `best/`.

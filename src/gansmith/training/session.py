@@ -260,8 +260,9 @@ class Session:
 
     def _show(self, state: TrainState) -> None:
         started = time.perf_counter()
-        self.objective.settle(state)
-        samples = self.objective.preview(state, PREVIEW_SEED, self._reals)
+        with ranks.alone():
+            self.objective.settle(state)
+            samples = self.objective.preview(state, PREVIEW_SEED, self._reals)
         images = state.counters["images"]
         path = save_preview(samples, self.folder / "samples" / f"{images:09d}.png")
         if path.suffix == ".png":

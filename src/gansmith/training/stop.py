@@ -37,11 +37,12 @@ class StopSignal:
     def __init__(self) -> None:
         self.received: int | None = None
         self._own: int | None = None
-        self._has_told = False
+        self._has_told, self._is_one_of_several = False, False
         self._previous: dict[int, Any] = {}
 
     def __enter__(self) -> Self:
         """Install the handlers."""
+        self._is_one_of_several = ranks.current().size > 1
         if threading.current_thread() is threading.main_thread():
             self._previous = {number: signal.signal(number, self._handle) for number in SIGNALS}
         return self
@@ -51,7 +52,7 @@ class StopSignal:
             _tell(SHOW_CURSOR if sys.__stdout__ is not None and sys.__stdout__.isatty() else b"")
             os._exit(128 + number)
         self._own = self.received = number
-        if ranks.current().size == 1:
+        if not self._is_one_of_several:
             _tell(STOPPING)
 
     def agree(self, more: int = 0) -> tuple[bool, int]:
@@ -63,7 +64,7 @@ class StopSignal:
             more: a number below 256; where there is a signal, what is returned need not be the largest.
         """
         number, more = divmod(ranks.largest((self.received or 0) << 8 | more), 256)
-        if number and ranks.current().size > 1 and not self._has_told:
+        if number and self._is_one_of_several and not self._has_told:
             self.received, self._has_told = number, True
             if ranks.current().is_first:
                 _tell(STOPPING)

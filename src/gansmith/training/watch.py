@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -18,6 +18,7 @@ from typing import Protocol
 import torch
 from torch import nn
 
+from gansmith import ranks
 from gansmith.errors import GansmithError
 from gansmith.facts import Classes
 from gansmith.models import Model
@@ -176,10 +177,12 @@ class Watch:
     def _images(self) -> int:
         return self._state.counters["images"]
 
-    def _own_draws(self) -> AbstractContextManager[None]:
-        """Return the context that leaves torch's global generators as they were."""
+    @contextmanager
+    def _own_draws(self) -> Iterator[None]:
+        """Leave torch's global generators as they were, and the other ranks to what they do."""
         device = self._state.device
-        return torch.random.fork_rng(devices=[device] if device.type == "cuda" else [])
+        with ranks.alone(), torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
+            yield
 
     def _is_put_off(self, every: int, seconds: float) -> bool:
         # Twice: there is one more at the end.
