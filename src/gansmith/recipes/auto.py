@@ -19,8 +19,10 @@ WIDTHS = (16, 32, 48, 64, 96, 128)
 USUAL_WIDTH = 32
 ENOUGH_UPDATES, FEWEST_UPDATES = 20_000, 1_000
 """Generator updates that a width above, or up to, the usual one must get within the budget."""
-EFFICIENCY = 0.3
-"""Share of the measured speed of a large convolution that training a small network reaches."""
+EFFICIENCY = 0.4
+"""Share of the measured speed of a large convolution that training a small network seems to reach, when the passes
+below are counted in full: the step saves some of them (docs/log.md).
+"""
 GENERATOR_PASSES, DISCRIMINATOR_PASSES = 4, 8
 """Forward passes that one step of both players costs: a backward pass counts two, or one without weight gradients."""
 BATCH, LARGE_BATCH, LARGE_GFLOPS = 32, 64, 20_000.0
