@@ -80,7 +80,7 @@ def test_table_has_every_method_its_seeds_and_whose_weights_are_judged(quality):
     assert "2.33   1.00, 2.00, 4.00; weights averaged" in text
     assert "auto / plain dcgan-28: 0.500 (95 %" in text
     assert text.endswith("at most 0.5: ok")
-    assert all(f"\n{method} " in text for method in quality.METHODS)
+    assert all(f"\n{method} " in text for method in quality.FULL.methods)
 
 
 class TestFile:
@@ -120,12 +120,12 @@ class TestResuming:
         return run
 
     def test_second_run_trains_nothing(self, quality, run):
-        assert run() == [(method, seed, False) for seed in (0, 1) for method in quality.METHODS]
+        assert run() == [(method, seed, False) for seed in (0, 1) for method in quality.FULL.methods]
         assert run() == []
 
     def test_again_trains_all_anew(self, quality, run):
         run()
-        assert run(again=True) == [(method, seed, True) for seed in (0, 1) for method in quality.METHODS]
+        assert run(again=True) == [(method, seed, True) for seed in (0, 1) for method in quality.FULL.methods]
         assert run() == []
 
     def test_changed_plain_loop_is_trained_again_alone(self, quality, run):
@@ -134,5 +134,5 @@ class TestResuming:
 
     def test_disturbed_trainings_are_repeated_from_their_start(self, quality, run):
         run(others_share=0.5)
-        assert run() == [(method, seed, True) for seed in (0, 1) for method in quality.METHODS]
+        assert run() == [(method, seed, True) for seed in (0, 1) for method in quality.FULL.methods]
         assert run() == []
