@@ -3,8 +3,8 @@
     python benchmarks/ranks.py [--quick] [--only measured|modelled] [--tflops 100] [--floor-ms 2]
 
 Measured: the sum of each recipe's gradients and what ranks agree on before a step, between two processes by gloo; and
-steps of dcgan-small by two ranks of one thread and by one process of two, in turn. Modelled: the table of
-docs/scaling.md, which has the formulas; the constants below are its assumptions. `--quick` measures little.
+the row `ranks` of `gansmith bench`, longer. Modelled: the table of docs/scaling.md, which has the formulas; the
+constants below are its assumptions. `--quick` measures little.
 """
 
 from __future__ import annotations
@@ -17,13 +17,15 @@ import statistics
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from unittest import mock
 
 import torch
 from torch import multiprocessing
 from torch.utils.flop_counter import FlopCounterMode
 
 from gansmith import ranks, recipes, runtime
+from gansmith.bench.measure import measure_ranks
+from gansmith.bench.rows import RANKS, row_of
+from gansmith.bench.table import lines_of
 from gansmith.build import build_networks, num_parameters
 from gansmith.recipe import Recipe
 from gansmith.training.adversarial import Adversarial
@@ -31,7 +33,6 @@ from gansmith.training.estimate import random_batches, with_batch
 
 CPU = torch.device("cpu")
 RECIPES = ("mlp", "dcgan-small", "dcgan-28", "dcgan-32", "dense-conv", "resnet")
-COMPARED = "dcgan-small"
 SIZES = (8, 64, 512)
 BYTES = 4  # of a gradient: float32
 GPUS_A_NODE = 8
@@ -137,53 +138,11 @@ def median_seconds(call: Callable[[], object], count: int) -> float:
     return statistics.median(times[1:])
 
 
-def steps_per_second(recipe: Recipe, share: int, num_threads: int, seconds: float) -> Callable[[], float]:
-    """Return what trains for about some seconds, as many steps on every rank, and says how fast."""
-    objective, part = Adversarial(), with_batch(recipe, recipe.batch_size // share)
-    state = objective.initialise(recipe, 0, CPU)
-    batches = random_batches(objective, part, CPU)
-
-    def some(count: int) -> float:
-        started = time.perf_counter()
-        for _ in range(count):
-            objective.step(state, batches)
-        return time.perf_counter() - started
-
-    def measured() -> float:
-        torch.set_num_threads(num_threads)
-        some(2)
-        count = ranks.largest(max(1, round(seconds / (some(4) / 4))))
-        return count / some(count)
-
-    return measured
-
-
 def compare(quick: bool) -> None:
-    """Print steps a second of two ranks of one thread, and of one process of two threads while the other rank waits."""
-    recipe = recipe_of(COMPARED).replace(precision=runtime.best_precision(CPU))
-    rounds, seconds = (2, 0.5) if quick else (9, 3.0)
-    both = steps_per_second(recipe, ranks.current().size, 1, seconds)
-    alone, is_first = steps_per_second(recipe, 1, 2, seconds), ranks.current().is_first
-    ratios, rates = [], []
-    for _ in range(rounds):
-        ranks.wait_for_all()
-        together = both()
-        single = 0.0
-        ranks.wait_for_all()
-        if is_first:
-            with mock.patch.object(ranks, "current", ranks.Ranks):
-                single = alone()
-        if is_first:
-            ratios.append(together / single)
-            rates.append((together, single))
-    ranks.wait_for_all()
-    if is_first:
-        medians = [statistics.median(column) * recipe.batch_size for column in zip(*rates, strict=True)]
-        print(
-            f"\n{COMPARED}, batch {recipe.batch_size}, {recipe.precision}, {rounds} rounds in turn: two ranks x one "
-            f"thread {medians[0]:,.0f} img/s, one x two threads {medians[1]:,.0f} img/s; ratio "
-            f"{statistics.median(ratios):.2f} ({min(ratios):.2f} to {max(ratios):.2f})"
-        )
+    """Print the row `ranks` of `gansmith bench`, measured longer."""
+    row = row_of(RANKS, runtime.best_precision(CPU))
+    result = measure_ranks(row, None, 0.5, pairs=2) if quick else measure_ranks(row, None, 3.0, pairs=9)
+    print("\n" + "\n".join(lines_of(result)))
 
 
 def measure(rank: int, port: int, quick: bool) -> None:
@@ -208,7 +167,6 @@ def measure(rank: int, port: int, quick: bool) -> None:
         agreement = median_seconds(lambda: ranks.largest(0), 20 if quick else 500)
         if rank == 0:
             print(f"\nThe agreement before each step: {1e6 * agreement:.0f} us")
-        compare(quick)
 
 
 def main() -> None:
@@ -224,6 +182,7 @@ def main() -> None:
             free.bind(("127.0.0.1", 0))
             port = free.getsockname()[1]
         multiprocessing.spawn(measure, (port, options.quick), 2)
+        compare(options.quick)
         print()
     if options.only != "measured":
         modelled(options.tflops * 1e12, options.floor_ms / 1e3)

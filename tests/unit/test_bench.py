@@ -14,17 +14,19 @@ import numpy as np
 import pytest
 import torch
 
-from gansmith import runtime
+from gansmith import ranks, runtime
 from gansmith.bench import contenders, fresh, measure, roof
 from gansmith.bench.contenders import OurTraining, data_set, fastest_plain_loop, noise, plain_hashes
-from gansmith.bench.interleaving import Contender, interleave, interval_of_median, rate
-from gansmith.bench.measure import measure_sampling, measure_training
+from gansmith.bench.interleaving import Contender, interleave, interval_of_median
+from gansmith.bench.measure import Result, measure_sampling, measure_training
+from gansmith.bench.member import contender_of
 from gansmith.bench.profile import GROUPS, group_of, shares_of_time
 from gansmith.bench.roof import Roof
 from gansmith.bench.rows import DEFAULT_ROWS, ROW_NAMES, Row, row_of, row_problems
 from gansmith.bench.table import HEAD, lines_of
+from gansmith.bench.teams import Team
 from gansmith.cli import main
-from gansmith.errors import UsageError
+from gansmith.errors import ResourceError, UsageError
 from gansmith.recipes import RECIPES
 from gansmith.training.objectives import OBJECTIVES
 from gansmith.training.step import initial_state
@@ -52,13 +54,25 @@ class Clock:
 class TestInterleaving:
     def test_rate_is_images_of_whole_steps_over_their_time(self, monkeypatch):
         clock = Clock(monkeypatch)
-        assert rate(clock.contender([0.1], images=8), seconds=1.0) == pytest.approx(80)
+        assert clock.contender([0.1], images=8).rate(1.0) == pytest.approx(80)
 
     def test_a_slow_first_step_is_not_counted_and_a_step_as_long_as_the_stretch_is(self, monkeypatch):
         clock = Clock(monkeypatch)
         steps = [0.4, *[0.1] * 99]
-        assert rate(clock.contender(steps, images=1), seconds=1.0) == pytest.approx(10, rel=0.01)
-        assert rate(clock.contender([3.0, 99.0], images=6), seconds=1.0) == pytest.approx(2)
+        assert clock.contender(steps, images=1).rate(1.0) == pytest.approx(10, rel=0.01)
+        assert clock.contender([3.0, 99.0], images=6).rate(1.0) == pytest.approx(2)
+
+    def test_a_stretch_is_over_when_it_is_agreed_to_be_and_not_before(self, monkeypatch):
+        clock, asked = Clock(monkeypatch), []
+        contender = clock.contender([1.0], images=1)
+
+        def agree(is_over):
+            asked.append(is_over)
+            return len(asked) == 5
+
+        assert Contender(contender.step, 2, agree=agree).rate(1.5) == pytest.approx(2)
+        assert asked == [True, False, False, True, True]  # the first is for the step that is taken before
+        assert clock.now == 1 + 3
 
     def test_ratio_is_the_median_of_the_pairs_and_not_of_the_rates(self, monkeypatch):
         clock = Clock(monkeypatch)
@@ -203,6 +217,62 @@ class TestContenders:
             assert float(torch.ones(4_000_000).sum()) == 4_000_000
 
 
+class TestRanks:
+    @pytest.mark.parametrize(("rank", "is_over"), [(0, True), (1, False)])
+    def test_the_clock_of_the_first_rank_alone_ends_a_turn(self, monkeypatch, rank, is_over):
+        monkeypatch.setattr(ranks, "current", lambda: ranks.Ranks(rank, 2, rank))
+        given = []
+        monkeypatch.setattr(ranks, "largest", lambda value: given.append(value) or value)
+        contender = contender_of(OurTraining(TINY, noise(TINY, 50)))
+        assert contender.agree(True) is is_over and contender.agree(False) is False
+        assert given == [int(is_over), 0]
+
+    def test_another_rank_that_has_ended_the_turn_ends_it_here(self, monkeypatch):
+        monkeypatch.setattr(ranks, "largest", lambda value: 1)
+        assert contender_of(OurTraining(TINY, noise(TINY, 50))).agree(False) is True
+
+    def test_with_one_core_the_row_is_listed_with_the_reason(self, monkeypatch):
+        monkeypatch.setattr(measure, "num_cores", lambda: 1)
+        result = measure.measure(row_of("ranks"), None, 0.1, FlatRoof(1e12))
+        reason = "two ranks need two cores, and this process may use 1"
+        assert lines_of(result)[0].endswith(f"not run: {reason}")
+        assert result.as_json()["not_run"] == reason and "ratio" not in result.as_json()
+
+    def test_the_table_says_what_is_compared(self):
+        result = Result(
+            "ranks", 32, 1, (28, 28), 1, "float32", ours=1285.4, plain=1935.2, ratio=0.66, ratio_low=0.56,
+            ratio_high=0.76, idle_share=0.0162,
+        )  # fmt: skip
+        assert lines_of(result) == [
+            "ranks            32    1,285    1,935  0.66x (0.56 to 0.76)",
+            "    dcgan-small, 28x28x1, float32; not against the plain loop, both are ours:",
+            "    two ranks x one thread against one process x two threads; who waits uses at most 1.6% of a core",
+        ]
+        assert not {"time", "gflop", "workers", "not_run"} & set(result.as_json())
+
+    @pytest.mark.slow
+    def test_two_ranks_and_one_process_take_turns_and_sleep_between_them(self):
+        done = subprocess.run(
+            [sys.executable, "-m", "gansmith", "bench", "ranks", "--seconds", "0.3", "--json"],
+            capture_output=True, text=True,
+        )  # fmt: skip
+        assert done.returncode == 0 and done.stderr == ""
+        (row,) = json.loads(done.stdout)
+        assert row["recipe"] == "ranks" and 0 < row["ratio_low"] <= row["ratio"] <= row["ratio_high"]
+        assert row["ours"] > 0 and row["plain"] > 0 and 0 <= row["idle_share"] < 0.25
+
+    @pytest.mark.slow
+    def test_a_rank_that_fails_or_is_killed_is_told(self, tmp_path):
+        with pytest.raises(ResourceError, match=r"2 that train together ended .*FileNotFoundError.*missing\.npy"):
+            Team(2, 1, TINY, tmp_path / "missing.npy").__enter__()
+        np.save(tmp_path / "images.npy", noise(TINY, 50).images)
+        with Team(2, 1, TINY, tmp_path / "images.npy") as team:
+            assert team.rate(0.1) > 0
+            team._members[1].kill()
+            with pytest.raises(ResourceError, match=r"rank 0: .*another rank has ended.*; rank 1: exit code -9"):
+                team.rate(0.1)
+
+
 class FlatRoof:
     """A roof that is not measured."""
 
@@ -235,7 +305,7 @@ class TestMeasure:
         assert text[0].startswith("tiny") and len(text[0]) == len(HEAD) and "time: " in text[2]
 
     def test_sampling_is_measured_too(self):
-        result = measure_sampling(Row("sampling", TINY, is_sampling=True), 0.01, FlatRoof(1e12), count=16)
+        result = measure_sampling(Row("sampling", TINY, kind="sampling"), 0.01, FlatRoof(1e12), count=16)
         assert result.ratio > 0 and result.gflop_plain > 0 and math.isfinite(result.share_of_roof)
         assert "memory_mb" not in result.as_json() and len(lines_of(result)) == 3
 

@@ -37,11 +37,13 @@ class OurTraining:
 
     Attributes:
         objective, state: as in training.
+        images: real images in a step, of all ranks together.
     """
 
     def __init__(self, recipe: Recipe, data: DataSet, seed: int = 0) -> None:
         self.objective = OBJECTIVES[recipe.objective]
         self.state = self.objective.initialise(recipe, seed, CPU)
+        self.images = self.objective.batches(recipe)["real_d"]
         self._batches, self._totals = Batches(self.objective, self.state, data), Totals()
 
     def read(self) -> dict[str, Batch]:

@@ -7,25 +7,52 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from statistics import median
+from typing import Protocol
 
 CONFIDENCE = 0.95
 PAIRS = 6
 """The fewest of which lowest and highest are a 95 % interval of the median."""
 
 
+class TakesTurns(Protocol):
+    """One of two that do the same work."""
+
+    def rate(self, seconds: float) -> float:
+        """Return images per second over one stretch of so many seconds at least; idle before and after."""
+        ...
+
+
 @dataclass(frozen=True)
 class Contender:
-    """One of two that do the same work.
+    """One that works in this process.
 
     Attributes:
         step: does a piece of it.
         images: in a step.
         prepare: called before each stretch; sets what belongs to the process, such as how it gets memory.
+        agree: called before each step with whether the stretch is over by this process's clock; returns whether it is.
     """
 
     step: Callable[[], object]
     images: int
     prepare: Callable[[], None] = lambda: None
+    agree: Callable[[bool], bool] = bool
+
+    def rate(self, seconds: float) -> float:
+        """Return images per second over one stretch; a short step is taken once before, unmeasured."""
+        self.prepare()
+        begun = time.perf_counter()
+        self.step()
+        first = time.perf_counter() - begun
+        if self.agree(first > seconds / 2):  # long enough to measure, and too long to take for nothing
+            return self._rate(seconds, begun, 1)
+        return self._rate(seconds, time.perf_counter(), 0)
+
+    def _rate(self, seconds: float, begun: float, steps: int) -> float:
+        while not self.agree((passed := time.perf_counter() - begun) >= seconds and steps > 0):
+            self.step()
+            steps += 1
+        return steps * self.images / passed
 
 
 @dataclass(frozen=True)
@@ -47,7 +74,11 @@ class Ratio:
 
 
 def interleave(
-    first: Contender, second: Contender, seconds: float, pairs: int = PAIRS, between: Callable[[], object] | None = None
+    first: TakesTurns,
+    second: TakesTurns,
+    seconds: float,
+    pairs: int = PAIRS,
+    between: Callable[[], object] | None = None,
 ) -> Ratio:
     """Return the ratio of two contenders that take turns; who begins alternates from pair to pair.
 
@@ -63,29 +94,11 @@ def interleave(
         if between is not None:
             between()
         order = (first, second) if pair % 2 == 0 else (second, first)
-        measured = [rate(contender, seconds) for contender in order]
+        measured = [contender.rate(seconds) for contender in order]
         rates.append((measured[0], measured[1]) if pair % 2 == 0 else (measured[1], measured[0]))
     ratios = [mine / other for mine, other in rates]
     low, high = interval_of_median(ratios)
     return Ratio(median(mine for mine, _ in rates), median(other for _, other in rates), median(ratios), low, high)
-
-
-def rate(contender: Contender, seconds: float) -> float:
-    """Return images per second over one stretch; a short step is taken once before, unmeasured."""
-    contender.prepare()
-    begun = time.perf_counter()
-    contender.step()
-    first = time.perf_counter() - begun
-    if first > seconds / 2:  # long enough to measure, and too long to take for nothing
-        return _rate(contender, seconds, begun, 1)
-    return _rate(contender, seconds, time.perf_counter(), 0)
-
-
-def _rate(contender: Contender, seconds: float, begun: float, steps: int) -> float:
-    while (passed := time.perf_counter() - begun) < seconds or steps == 0:
-        contender.step()
-        steps += 1
-    return steps * contender.images / passed
 
 
 def interval_of_median(values: Sequence[float]) -> tuple[float, float]:

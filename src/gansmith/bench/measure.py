@@ -2,21 +2,25 @@
 
 from __future__ import annotations
 
+import tempfile
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
+from pathlib import Path
 from statistics import median
 from typing import Any
 
+import numpy as np
 from torch.utils.flop_counter import FlopCounterMode
 
 from gansmith import runtime
 from gansmith.bench.contenders import CPU, OurTraining, fastest_plain_loop, images_for, plain_module
 from gansmith.bench.fresh import fresh_starts
-from gansmith.bench.interleaving import Contender, Ratio, interleave
+from gansmith.bench.interleaving import PAIRS, Contender, Ratio, interleave
 from gansmith.bench.profile import shares_of_time
 from gansmith.bench.roof import Roof
 from gansmith.bench.rows import Row
+from gansmith.bench.teams import Team, num_cores
 from gansmith.build import build_generator
 from gansmith.sampling import sample
 from gansmith.training.estimate import step_flops
@@ -37,7 +41,7 @@ class Result:
     Attributes:
         recipe: name of the row.
         batch, discriminator_steps, size, channels, precision: of its recipe.
-        ours, plain: images per second, medians.
+        ours, plain: images per second, medians. In the row of ranks, both ours: of two ranks, and of one process.
         ratio, ratio_low, ratio_high: median of the pairs' ratios, and its 95 % interval.
         workers: of the plain loop's loader.
         gflop, gflop_plain: executed in one step.
@@ -48,6 +52,8 @@ class Result:
         first_step_seconds, first_step_seconds_plain: from the start of a fresh process.
         time: group of operations -> share of ours.
         estimated_seconds: of a step, where it is too long to be measured.
+        idle_share: of a core that a process has used at most while it was not its turn; of the row of ranks.
+        not_run: the reason, where this machine cannot do what the row asks for.
     """
 
     recipe: str
@@ -73,11 +79,14 @@ class Result:
     first_step_seconds_plain: float | None = None
     time: dict[str, float] = field(default_factory=dict)
     estimated_seconds: float | None = None
+    idle_share: float | None = None
+    not_run: str | None = None
 
     def as_json(self) -> dict[str, Any]:
         """Return it with rounded numbers, without what was not measured."""
         values = {name: value for name, value in asdict(self).items() if value not in (None, {})}
-        values["time"] = {group: round(share, 3) for group, share in self.time.items()}
+        if self.time:
+            values["time"] = {group: round(share, 3) for group, share in self.time.items()}
         return {name: round(value, 3) if isinstance(value, float) else value for name, value in values.items()}
 
 
@@ -93,8 +102,13 @@ def measure(row: Row, source: str | None, seconds: float, roof: Roof) -> Result:
     Raises:
         UsageError: the plain loop does not do what the recipe asks for.
         DataError: the source cannot be read.
+        ResourceError: a process that was started failed.
     """
-    return measure_sampling(row, seconds, roof) if row.is_sampling else measure_training(row, source, seconds, roof)
+    if row.kind == "ranks":
+        return measure_ranks(row, source, seconds)
+    return (
+        measure_sampling(row, seconds, roof) if row.kind == "sampling" else measure_training(row, source, seconds, roof)
+    )
 
 
 def measure_training(row: Row, source: str | None, seconds: float, roof: Roof) -> Result:
@@ -110,7 +124,7 @@ def measure_training(row: Row, source: str | None, seconds: float, roof: Roof) -
     if (tried := _second_step_seconds(ours)) > LONGEST_STEP_SECONDS:
         return Result(**_facts(row), gflop=flop / 1e9, estimated_seconds=tried)
     plain, workers = fastest_plain_loop(recipe, data.images, TRIAL_SHARE * seconds)
-    images = OBJECTIVES[recipe.objective].batches(recipe)["real_d"]
+    images = ours.images
     roofs: list[float] = []
     ratio = interleave(
         Contender(ours.step, images, runtime.keep_large_allocations),
@@ -166,6 +180,32 @@ def measure_sampling(row: Row, seconds: float, roof: Roof, count: int = SAMPLES)
         **_facts(row), **_rates(ratio, flops[0], median(roofs)), gflop=flops[0] * few / 1e9,
         gflop_plain=flops[1] * few / 1e9, time=shares_of_time(lambda: None, lambda _: sampled(few), 10),
     )  # fmt: skip
+
+
+def measure_ranks(row: Row, source: str | None, seconds: float, pairs: int = PAIRS) -> Result:
+    """Return how fast two ranks of one thread train, against one process of two threads; all in processes of their own.
+
+    Args:
+        row: its recipe is trained, its batch divided among the ranks.
+        source: as `measure`.
+        seconds: of a stretch.
+        pairs: of stretches.
+
+    Raises:
+        DataError: the source cannot be read.
+        ResourceError: one of the processes failed.
+    """
+    if (cores := num_cores()) < 2:
+        return Result(**_facts(row), not_run=f"two ranks need two cores, and this process may use {cores}")
+    with tempfile.TemporaryDirectory(prefix="gansmith-bench-") as folder:
+        path = Path(folder) / "images.npy"
+        np.save(path, images_for(row.recipe, source).images)
+        with Team(2, 1, row.recipe, path) as divided, Team(1, 2, row.recipe, path) as whole:
+            ratio = interleave(divided, whole, seconds, pairs)
+            return Result(
+                **_facts(row), ours=ratio.first, plain=ratio.second, ratio=ratio.ratio, ratio_low=ratio.low,
+                ratio_high=ratio.high, idle_share=max(divided.idle_share, whole.idle_share),
+            )  # fmt: skip
 
 
 def _flops_of_sampling(count: int, work: Callable[[], None]) -> float:

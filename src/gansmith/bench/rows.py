@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
 
 from gansmith.errors import UsageError, near_matches
 from gansmith.recipe import Recipe
 from gansmith.recipes import AUTO, RECIPES, recipe_function
 from gansmith.settings import Precision
 
-SAMPLING, RESNET_B32 = "sampling", "resnet-b32"
-SAMPLED_RECIPE = "dcgan-28"
-DEFAULT_ROWS = ("mlp", "dcgan-28", "dcgan-32", "dense-conv", RESNET_B32, "dcgan-small", "vae", SAMPLING)
+SAMPLING, RESNET_B32, RANKS = "sampling", "resnet-b32", "ranks"
+SAMPLED_RECIPE, DIVIDED_RECIPE = "dcgan-28", "dcgan-small"
+DEFAULT_ROWS = ("mlp", "dcgan-28", "dcgan-32", "dense-conv", RESNET_B32, "dcgan-small", "vae", SAMPLING, RANKS)
 ROW_NAMES = (*dict.fromkeys((*DEFAULT_ROWS, *RECIPES)),)
 
 
@@ -22,12 +23,12 @@ class Row:
     Attributes:
         name: of the row.
         recipe: that is trained, or whose generator samples.
-        is_sampling: sampling is measured, not training.
+        kind: training or sampling against the plain loop; or ours against ours, by two ranks and by one process.
     """
 
     name: str
     recipe: Recipe
-    is_sampling: bool = False
+    kind: Literal["training", "sampling", "ranks"] = "training"
 
 
 def row_problems(names: tuple[str, ...]) -> list[str]:
@@ -57,7 +58,9 @@ def row_of(name: str, precision: Precision = "float32") -> Row:
     if problems := row_problems((name,)):
         raise UsageError(problems)
     if name == SAMPLING:
-        return Row(name, recipe_function(SAMPLED_RECIPE)(precision=precision), is_sampling=True)
+        return Row(name, recipe_function(SAMPLED_RECIPE)(precision=precision), kind="sampling")
+    if name == RANKS:
+        return Row(name, recipe_function(DIVIDED_RECIPE)(precision=precision), kind="ranks")
     if name == RESNET_B32:
         recipe = recipe_function("resnet")(precision=precision)
         return Row(name, recipe.replace(discriminator_steps=1, batch_size=32, generator_batch_size=None))

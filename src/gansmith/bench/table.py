@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from gansmith.bench.measure import Result
+from gansmith.bench.rows import DIVIDED_RECIPE
 from gansmith.sizes import size_text
 
 HEAD = (
@@ -19,7 +20,17 @@ def lines_of(result: Result) -> list[str]:
         return [
             f"{start}  not run: a step is estimated at {result.estimated_seconds:,.1f} s ({result.gflop:,.0f} GFLOP)"
         ]
+    if result.not_run is not None:
+        return [f"{start}  not run: {result.not_run}"]
     ratio = f"{result.ratio:.2f}x ({result.ratio_low:.2f} to {result.ratio_high:.2f})"
+    shape = f"{size_text(result.size)}x{result.channels}"
+    if result.idle_share is not None:
+        return [
+            f"{start}{result.ours:>9,.0f}{result.plain:>9,.0f}  {ratio}",
+            f"    {DIVIDED_RECIPE}, {shape}, {result.precision}; not against the plain loop, both are ours:",
+            "    two ranks x one thread against one process x two threads; "
+            f"who waits uses at most {result.idle_share:.1%} of a core",
+        ]
     share = "" if result.share_of_roof is None else f"{result.share_of_roof:.0%}"
     row = (
         f"{start}{result.ours:>9,.0f}{result.plain:>9,.0f}  {ratio:<23}{result.gflop:>8.2f}{result.gflop_plain:>8.2f}"
@@ -27,7 +38,6 @@ def lines_of(result: Result) -> list[str]:
         f"{_text(result.first_step_seconds, 1):>7}{_text(result.first_step_seconds_plain, 1):>7}"
     )
     groups = ", ".join(f"{group} {share:.0%}" for group, share in list(result.time.items())[:SHOWN_GROUPS])
-    shape = f"{size_text(result.size)}x{result.channels}"
     workers = "" if result.workers is None else f"; plain with {result.workers} workers"
     return [
         row,

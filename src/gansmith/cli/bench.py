@@ -21,11 +21,12 @@ DEFAULT_SECONDS = "1.5"
 class BenchCommand(Command):
     """Measure how fast training is on this machine's processor, against the plain PyTorch loop of benchmarks/plain.py.
 
-    Both take turns in one process; see docs/speed.md.
+    Both take turns in one process; see docs/speed.md, also for the row that has ranks instead.
     """
 
     rows: Annotated[tuple[str, ...], tyro.conf.Positional, tyro.conf.arg(metavar="RECIPE", help_behavior_hint="")] = ()
-    """What to measure: recipes, resnet-b32 (resnet with n_dis 1 and batch 32), sampling; by default, all but resnet."""
+    """What to measure: recipes, resnet-b32 (resnet with n_dis 1 and batch 32), sampling, ranks (two
+    against one process of two threads, both ours); by default, all but resnet."""
     data: Annotated[str | None, tyro.conf.arg(metavar="DATA", help_behavior_hint="")] = None
     """Images to train on, as for train; by default 10,000 images of noise."""
     seconds: Annotated[str, tyro.conf.arg(metavar="S")] = DEFAULT_SECONDS
