@@ -11,6 +11,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
+from itertools import count
 from pathlib import Path
 from typing import TypeVar, cast
 
@@ -29,6 +30,8 @@ OUTCOME = "GANSMITH_OUTCOME"
 """Environment variable: the file in which `launch.py` looks for the exit code of the training."""
 _is_alone = False
 FIRST_TO_FAIL = "gansmith/failed"
+SET_BY_TORCHRUN = ("RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")
+_ENTRIES = count(1)
 
 
 @dataclass(frozen=True)
@@ -64,8 +67,8 @@ def local_rank() -> int:
 
 
 def were_launched() -> bool:
-    """Return whether torchrun started this process as one of several."""
-    return int(os.environ.get("WORLD_SIZE", "1")) > 1
+    """Return whether torchrun started this process as one of several; batch systems set WORLD_SIZE too, but not all."""
+    return int(os.environ.get("WORLD_SIZE", "1")) > 1 and all(name in os.environ for name in SET_BY_TORCHRUN)
 
 
 def num_restarts() -> tuple[int, int]:
@@ -91,6 +94,7 @@ def joined(device_type: str) -> Iterator[Ranks]:
         yield current()
         return
     store, rank, size = next(rendezvous("env://", timeout=LONGEST_WAIT))
+    entry = next(_ENTRIES)  # the same on every rank; the store of torchrun outlives this one
     backend = "cpu:gloo,cuda:nccl" if device_type == "cuda" else "gloo"
     distributed.init_process_group(backend, store=store, rank=rank, world_size=size, timeout=LONGEST_WAIT)
     try:
@@ -99,7 +103,7 @@ def joined(device_type: str) -> Iterator[Ranks]:
             _leave_outcome(0)
     except BaseException as error:
         # A rank that was killed tells nothing: the launcher does, and starts all of them again.
-        if (isinstance(error, RankLost) and OUTCOME in os.environ) or not _is_first_to_fail(store):
+        if (isinstance(error, RankLost) and OUTCOME in os.environ) or not _is_first_to_fail(store, entry):
             raise AlreadyTold("another rank has ended") from error
         _leave_outcome(_exit_code_of(error))
         raise
@@ -118,9 +122,9 @@ def alone() -> Iterator[None]:
         _is_alone = before
 
 
-def _is_first_to_fail(store: Store) -> bool:
+def _is_first_to_fail(store: Store, entry: int) -> bool:
     try:
-        return bool(store.add(FIRST_TO_FAIL, 1) == 1)
+        return bool(store.add(f"{FIRST_TO_FAIL} {entry}", 1) == 1)
     except RuntimeError:  # the rank that keeps it is gone
         return False
 
@@ -143,10 +147,12 @@ def _together() -> Iterator[None]:
     """Translate torch's error for a rank that is gone."""
     try:
         yield
+    except torch.OutOfMemoryError:
+        raise
     except RuntimeError as error:
         raise RankLost(
             "another rank has ended; what it said is above, or the system killed it. The same command goes on from the "
-            "last checkpoint"
+            f"last checkpoint ({str(error).splitlines()[0]})"
         ) from error
 
 

@@ -100,7 +100,7 @@ def batches(
 ) -> Iterator[Tensor]:  # fmt: skip
     """Yield the samples of `generate`, `batch_size` at a time, so that not all of them need lie in memory.
 
-    The weights are those at the first of them: what happens to the generator meanwhile changes no sample.
+    Of a generator with `for_sampling` the weights are those at the first of them, whatever happens to it meanwhile.
     """
     device = _device_of(generator)
     form = _fast_form(generator, precision)

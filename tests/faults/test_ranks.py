@@ -62,11 +62,12 @@ def test_10_ranks_leave_at_once_after_a_second_signal(tmp_path: Path) -> None:
         "import os, time\n"
         "if os.environ.get('RANK') == '0':\n"
         "    from pathlib import Path\n"
-        "    from gansmith.training import session\n"
+        "    from gansmith.training import saver\n"
         "    def save(*arguments, **settings):\n"
         "        Path('saving').touch()\n"
         "        time.sleep(600)\n"
-        "    session.save_checkpoint = save\n"
+        "    assert saver.write_checkpoint\n"
+        "    saver.write_checkpoint = save\n"
     )
     with Group(*LONG, cwd=tmp_path, PYTHONPATH=os.pathsep.join([str(slow), *sys.path])) as group:
         group.wait_for_record()

@@ -25,10 +25,10 @@ from gansmith.recipe import SGD, Adam, DCGANDiscriminator, MLPGenerator, Recipe,
 from gansmith.settings import PenaltySettings, Regularisation
 from gansmith.training import step
 from gansmith.training.adversarial import Adversarial
+from gansmith.training.draws import Draws
 from gansmith.training.log import Display
 from gansmith.training.loop import Batches
 from gansmith.training.state import TrainState
-from gansmith.training.step import Draws
 
 STEPS, NUM_RANKS, NUM_SAMPLES = 3, 2, 1100
 

@@ -11,9 +11,10 @@ from gansmith.losses import LOSSES
 from gansmith.recipe import Recipe
 from gansmith.recipes import RECIPES
 from gansmith.training.adversarial import Adversarial
+from gansmith.training.draws import draw, seed_dropout
 from gansmith.training.gradients import one_backward, two_backwards
 from gansmith.training.state import TrainState
-from gansmith.training.step import draw, generate, logits_of_pair, seed_dropout
+from gansmith.training.step import generate, logits_of_pair
 
 BATCH = 4
 OBJECTIVE = Adversarial()

@@ -240,7 +240,7 @@ class TestRanks:
 
     def test_the_table_says_what_is_compared(self):
         result = Result(
-            "ranks", 32, 1, (28, 28), 1, "float32", ours=1285.4, plain=1935.2, ratio=0.66, ratio_low=0.56,
+            "ranks", 32, 1, (28, 28), 1, "float32", "alternating", ours=1285.4, plain=1935.2, ratio=0.66, ratio_low=0.56,
             ratio_high=0.76, idle_share=0.0162,
         )  # fmt: skip
         assert lines_of(result) == [

@@ -40,7 +40,7 @@ class Result:
 
     Attributes:
         recipe: name of the row.
-        batch, discriminator_steps, size, channels, precision: of its recipe.
+        batch, discriminator_steps, size, channels, precision, update: of its recipe; the plain loop alternates.
         ours, plain: images per second, medians. In the row of ranks, both ours: of two ranks, and of one process.
         ratio, ratio_low, ratio_high: median of the pairs' ratios, and its 95 % interval.
         workers: of the plain loop's loader.
@@ -62,6 +62,7 @@ class Result:
     size: tuple[int, int]
     channels: int
     precision: str
+    update: str
     ours: float | None = None
     plain: float | None = None
     ratio: float | None = None
@@ -129,7 +130,7 @@ def measure_training(row: Row, source: str | None, seconds: float, roof: Roof) -
     ratio = interleave(
         Contender(ours.step, images, runtime.keep_large_allocations),
         Contender(plain.step, images, runtime.use_default_allocations),
-        seconds, between=lambda: roofs.append(roof.measure()),
+        seconds, between=lambda: roofs.append(_roof_now(roof)),
     )  # fmt: skip
     with FlopCounterMode(display=False) as counter:
         plain.step()
@@ -169,7 +170,7 @@ def measure_sampling(row: Row, seconds: float, roof: Roof, count: int = SAMPLES)
             lambda: module.plain_sample(plain, count, recipe.generator.latent_dim), count,
             runtime.use_default_allocations,
         ),
-        seconds, between=lambda: roofs.append(roof.measure()),
+        seconds, between=lambda: roofs.append(_roof_now(roof)),
     )  # fmt: skip
     few = recipe.batch_size
     flops = [_flops_of_sampling(few, work) for work in (
@@ -217,7 +218,8 @@ def _flops_of_sampling(count: int, work: Callable[[], None]) -> float:
 def _facts(row: Row) -> dict[str, Any]:
     recipe = row.recipe
     return {"recipe": row.name, "batch": recipe.batch_size, "discriminator_steps": recipe.discriminator_steps,
-            "size": recipe.size, "channels": recipe.channels, "precision": recipe.precision}  # fmt: skip
+            "size": recipe.size, "channels": recipe.channels, "precision": recipe.precision,
+            "update": recipe.update}  # fmt: skip
 
 
 def _rates(ratio: Ratio, flop_per_image: float, roof: float) -> dict[str, Any]:
@@ -225,6 +227,11 @@ def _rates(ratio: Ratio, flop_per_image: float, roof: float) -> dict[str, Any]:
     return {"ours": ratio.first, "plain": ratio.second, "ratio": ratio.ratio, "ratio_low": ratio.low,
             "ratio_high": ratio.high, "gflops": flops / 1e9, "roof_gflops": roof / 1e9,
             "share_of_roof": flops / roof}  # fmt: skip
+
+
+def _roof_now(roof: Roof) -> float:
+    runtime.keep_large_allocations()  # whoever had the last turn
+    return roof.measure()
 
 
 def _second_step_seconds(ours: OurTraining) -> float:

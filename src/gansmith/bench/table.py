@@ -39,9 +39,10 @@ def lines_of(result: Result) -> list[str]:
     )
     groups = ", ".join(f"{group} {share:.0%}" for group, share in list(result.time.items())[:SHOWN_GROUPS])
     workers = "" if result.workers is None else f"; plain with {result.workers} workers"
+    speed = f"{result.gflops:,.0f} of {result.roof_gflops:,.0f} GFLOP/s"
     return [
         row,
-        f"    {shape}, {result.precision}, {result.gflops:,.0f} of {result.roof_gflops:,.0f} GFLOP/s{workers}",
+        f"    {shape}, {result.precision}, {result.update}, {speed}{workers}",
         f"    time: {groups}",
     ]
 

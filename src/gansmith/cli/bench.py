@@ -26,7 +26,8 @@ class BenchCommand(Command):
 
     rows: Annotated[tuple[str, ...], tyro.conf.Positional, tyro.conf.arg(metavar="RECIPE", help_behavior_hint="")] = ()
     """What to measure: recipes, resnet-b32 (resnet with n_dis 1 and batch 32), sampling, ranks (two
-    against one process of two threads, both ours); by default, all but resnet."""
+    against one process of two threads, both ours); by default, all; resnet is listed with an estimate where
+    a step of it is long."""
     data: Annotated[str | None, tyro.conf.arg(metavar="DATA", help_behavior_hint="")] = None
     """Images to train on, as for train; by default 10,000 images of noise."""
     seconds: Annotated[str, tyro.conf.arg(metavar="S")] = DEFAULT_SECONDS

@@ -32,7 +32,7 @@ class FourierConvTranspose2d(nn.ConvTranspose2d):
 
     def __init__(self, in_channels: int, out_channels: int, kernel: int, size: tuple[int, int]) -> None:
         super().__init__(in_channels, out_channels, kernel, 1, kernel // 2, bias=False)
-        height, width = size
+        self.size = height, width = size
         reach = kernel // 2
         waves, shares = _waves(height + reach, width + reach)
         moves = torch.arange(kernel, device="cpu") - reach  # how far each tap carries a value
@@ -67,6 +67,7 @@ class FourierConvTranspose2d(nn.ConvTranspose2d):
     def forward(self, maps: Tensor, output_size: list[int] | None = None) -> Tensor:
         """Return (N, out, H, W), channels last in memory, for maps (N, in, H, W) of the size that was given."""
         count, before, height, width = maps.shape
+        assert (height, width) == self.size, f"maps of {height}x{width} in a layer for {self.size}"
         real, imaginary = self.kernels() if self.fixed_kernels is None else self.fixed_kernels
         values = maps.permute(2, 3, 0, 1).reshape(height * width, -1)
         found = torch.matmul(self.analysis.to(self.weight.dtype), values).view(-1, 2 * count, before)  # real, imaginary

@@ -19,7 +19,7 @@ from gansmith.training.objective import Objective
 from gansmith.training.state import TrainState
 
 TRIED_STEPS, TRIED_SECONDS = 5, 3.0
-SMALL_BATCH = 2
+SMALL_BATCHES = (2, 4)
 
 
 @dataclass(frozen=True)
@@ -150,14 +150,20 @@ def _seconds_per_step(state: TrainState, objective: Objective, batches: dict[str
 def step_flops(recipe: Recipe, objective: Objective, device: torch.device) -> float:
     """Return the floating-point operations of one step, backward passes included, lazy penalties spread evenly.
 
-    They grow with the batch exactly, so they are counted on a small one and multiplied.
+    They are counted on two small batches and extrapolated: some grow with the batch, and some, such as the transform of
+    a kernel, do not.
     """
-    small = with_batch(recipe, SMALL_BATCH)
-    bare = _count(small.replace(penalties={}), objective, device)
+    few, more = (_flops_at(with_batch(recipe, batch), objective, device) for batch in SMALL_BATCHES)
+    for_each = (more - few) / (SMALL_BATCHES[1] - SMALL_BATCHES[0])
+    return few + for_each * (recipe.batch_size - SMALL_BATCHES[0])
+
+
+def _flops_at(recipe: Recipe, objective: Objective, device: torch.device) -> float:
+    bare = _count(recipe.replace(penalties={}), objective, device)
     total = bare
     for name, settings in recipe.penalties.items():
-        total += (_count(small.replace(penalties={name: settings}), objective, device) - bare) / settings.every
-    return total * recipe.batch_size / SMALL_BATCH
+        total += (_count(recipe.replace(penalties={name: settings}), objective, device) - bare) / settings.every
+    return total
 
 
 def with_batch(recipe: Recipe, batch_size: int) -> Recipe:

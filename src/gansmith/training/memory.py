@@ -15,10 +15,9 @@ from gansmith import ranks, runtime
 from gansmith.build import build_networks, num_parameters
 from gansmith.errors import ResourceError
 from gansmith.recipe import Recipe
-from gansmith.training.estimate import random_batches, with_batch
+from gansmith.training.estimate import SMALL_BATCHES, random_batches, with_batch
 from gansmith.training.objective import Objective
 
-SMALL_BATCHES = (2, 4)
 OVERHEAD = 1.6
 """Memory that a step takes / what it keeps for its gradients: temporary results, fragmentation, workspaces."""
 SLACK = 150 * 2**20

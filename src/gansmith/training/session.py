@@ -172,9 +172,10 @@ class Session:
             self._saver.wait()
             self.stop.agree()
         self.display.close()
-        if (failure := self._saver.failure) is not None:
+        failure = self._saver.failure
+        if (failed := ranks.of_first(None if failure is None else str(failure))) is not None:  # rank 0 alone saves
             raise ResourceError(
-                f"{self.folder}: the end of the training could not be saved ({failure}); make room, then the "
+                f"{self.folder}: the end of the training could not be saved ({failed}); make room, then the "
                 "same command goes on from the last checkpoint"
             )
         if self.stop.received is not None:
