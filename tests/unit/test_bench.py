@@ -240,8 +240,8 @@ class TestRanks:
 
     def test_the_table_says_what_is_compared(self):
         result = Result(
-            "ranks", 32, 1, (28, 28), 1, "float32", "alternating", ours=1285.4, plain=1935.2, ratio=0.66, ratio_low=0.56,
-            ratio_high=0.76, idle_share=0.0162,
+            "ranks", 32, 1, (28, 28), 1, "float32", "alternating", ours=1285.4, plain=1935.2, ratio=0.66,
+            ratio_low=0.56, ratio_high=0.76, idle_share=0.0162,
         )  # fmt: skip
         assert lines_of(result) == [
             "ranks            32    1,285    1,935  0.66x (0.56 to 0.76)",

@@ -5,13 +5,12 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import socket
 import subprocess
 import sys
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
-
-from torch.distributed import TCPStore  # type: ignore[attr-defined]
 
 from gansmith.errors import ResourceError
 from gansmith.recipe import Recipe
@@ -24,6 +23,13 @@ HOST = "127.0.0.1"
 def num_cores() -> int:
     """Return how many cores this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def free_port() -> int:
+    """Return a port of this machine that nobody listens on, now at least."""
+    with socket.socket() as listener:
+        listener.bind((HOST, 0))
+        return int(listener.getsockname()[1])
 
 
 class Team:
@@ -52,8 +58,7 @@ class Team:
         Raises:
             ResourceError: one of them failed.
         """
-        # Kept here, so that the port is free for certain; torchrun's agent does so too.
-        self._store = TCPStore(HOST, 0, is_master=True, wait_for_workers=False)
+        self._port = free_port()
         with contextlib.ExitStack() as stack:
             stack.push(self.__exit__)
             self._members = [self._started(rank) for rank in range(self._num_ranks)]
@@ -75,8 +80,7 @@ class Team:
     def _started(self, rank: int) -> subprocess.Popen[str]:
         place = {
             "RANK": rank, "LOCAL_RANK": rank, "WORLD_SIZE": self._num_ranks, "MASTER_ADDR": HOST,
-            "MASTER_PORT": self._store.port, "TORCHELASTIC_USE_AGENT_STORE": True, "TORCHELASTIC_RESTART_COUNT": 0,
-            "OMP_NUM_THREADS": self._num_threads,
+            "MASTER_PORT": self._port, "OMP_NUM_THREADS": self._num_threads,
         }  # fmt: skip
         with self._errors(rank).open("w") as errors:
             return subprocess.Popen(
