@@ -141,7 +141,8 @@ def _work() -> None:
     except SystemExit:
         pass  # its code is in the file, unless another rank has told
     except AlreadyTold:
-        pass
+        # At once: threads of torch that still wait for the rank that is gone would abort this process as it ends.
+        os._exit(0)
     except Exception:  # noqa: BLE001
         traceback.print_exc()
 

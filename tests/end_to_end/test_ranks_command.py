@@ -29,7 +29,7 @@ def check_run(folder: Path) -> None:
 def test_two_ranks_train_one_run_and_speak_with_one_voice(tmp_path: Path) -> None:
     result = gansmith(*TINY, *TWO, "--images", str(IMAGES), "--sync-batch", cwd=tmp_path)
     assert (result.returncode, result.stderr) == (0, "")
-    assert result.stdout.count("2 ranks on cpu, seed 0") == 1
+    assert result.stdout.count("on cpu by 2 ranks, seed 0") == 1
     assert result.stdout.count(f"done: {IMAGES:,} images") == 1
     assert RunConfig.load(tmp_path / "run" / CONFIG).sync_batch
     check_run(tmp_path)
