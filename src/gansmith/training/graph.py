@@ -18,7 +18,7 @@ from torch import Tensor
 from gansmith import ranks
 from gansmith.data import Batch
 from gansmith.recipe import SGD, Recipe
-from gansmith.training.draws import Draws
+from gansmith.training.draws import Draws, seed_dropout
 from gansmith.training.objective import Objective
 from gansmith.training.state import TrainState
 from gansmith.training.step import is_due, parameters_of, whole_step
@@ -154,6 +154,7 @@ class RecordedSteps:
 
     def _give_up(self, state: TrainState, error: RuntimeError) -> None:
         self._has_failed, self._inputs, self._bound, self._recordings = True, None, (), {}
+        seed_dropout(state)  # the recording has drawn from it
         for optimizer in state.optimizers.values():
             for parameter in parameters_of(optimizer):
                 parameter.grad = None  # written to by nothing

@@ -129,8 +129,8 @@ class Loop:
 
         Raises:
             DivergedError: a loss is not a finite number; what came after the last checkpoint is not saved.
-            DataError: data that is read while training can no longer be read; what was trained is saved. Several ranks go
-                on from the last checkpoint.
+            DataError: data that is read while training can no longer be read; what was trained is saved (by several
+                ranks: the last checkpoint stays).
         """
         batches, totals = Batches(self.objective, self.state, self.data), Totals()
         self._waited, self._recorded, self._snapped = 0.0, (self.seconds, self.images), (self.seconds, self.images)
