@@ -205,24 +205,14 @@ class Benchmark:
         if training.returncode:
             sys.exit(f"the training of {method}, seed {seed}, ended with exit code {training.returncode}")
         evaluation = gansmith.evaluate(
-            folder,
-            self.data,
-            scores=["fd"],
-            num_samples=key.num_samples,
-            seed=SAMPLE_SEED,
-            extractor="classifier",
+            folder, self.data, scores=["fd"], num_samples=key.num_samples, seed=SAMPLE_SEED, extractor="classifier"
         )
         (score,) = evaluation.report.scores
         if score.value is None:
             sys.exit(f"{method}, seed {seed}: no fd_classifier: {score.reason}")
         return Result(
-            method=method,
-            seed=seed,
-            minutes=key.minutes,
-            plain_hash=key.plain_hash,
-            data=key.data,
-            num_samples=key.num_samples,
-            fd_classifier=score.value,
+            method=method, seed=seed, minutes=key.minutes, plain_hash=key.plain_hash, data=key.data,
+            num_samples=key.num_samples, fd_classifier=score.value,
             interval=None if score.interval is None else (score.interval.low, score.interval.high),
             held_out=score.held_out,
             extractor=evaluation.report.extractor.checksum,
@@ -230,7 +220,7 @@ class Benchmark:
             machine=runtime.machine_facts(torch.device("cpu")),
             others_share=others_share,
             **json.loads(training.stdout.splitlines()[-1]),
-        )
+        )  # fmt: skip
 
 
 def hash_of(*files: Path) -> str:
