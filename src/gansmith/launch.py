@@ -138,13 +138,18 @@ def _work() -> None:
     _end_with_launcher()
     try:
         main(sys.argv[1:])
+        return
     except SystemExit:
         pass  # its code is in the file, unless another rank has told
     except AlreadyTold:
-        # At once: threads of torch that still wait for the rank that is gone would abort this process as it ends.
-        os._exit(0)
+        pass
     except Exception:  # noqa: BLE001
         traceback.print_exc()
+    # At once: threads of torch that wait for a rank that is gone would abort this process as it ends, which looks like
+    # one that was killed, and all would be started again.
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(0)
 
 
 if __name__ == "__main__":

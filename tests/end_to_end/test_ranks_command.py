@@ -52,7 +52,7 @@ def test_a_script_that_torchrun_starts_trains_one_run_and_gets_it_in_every_proce
     (tmp_path / "script.py").write_text(
         "import os, gansmith\n"
         "run = gansmith.train('digits', 'mlp', size=(8, 8), images=1280, out='run', device='cpu')\n"
-        "print(os.environ['RANK'], run.folder, run.images_seen)\n"
+        "os.write(1, f'{os.environ[\"RANK\"]} {run.folder} {run.images_seen}\\n'.encode())\n"  # in one piece
     )
     torchrun = (sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2")
     result = subprocess.run(
@@ -60,7 +60,8 @@ def test_a_script_that_torchrun_starts_trains_one_run_and_gets_it_in_every_proce
         check=False,
     )  # fmt: skip
     assert result.returncode == 0, result.stderr
-    assert {line for line in result.stdout.splitlines() if line[:2] in ("0 ", "1 ")} == {"0 run 1280", "1 run 1280"}
+    lines = result.stdout.splitlines()
+    assert {line for line in lines if line[:2] in ("0 ", "1 ")} == {"0 run 1280", "1 run 1280"}, (lines, result.stderr)
     check_run(tmp_path)
 
 
