@@ -20,7 +20,6 @@ from dataclasses import dataclass
 
 import torch
 from torch import multiprocessing
-from torch.utils.flop_counter import FlopCounterMode
 
 from gansmith import ranks, recipes, runtime
 from gansmith.bench.measure import measure_ranks
@@ -29,7 +28,7 @@ from gansmith.bench.table import lines_of
 from gansmith.build import build_networks, num_parameters
 from gansmith.recipe import Recipe
 from gansmith.training.adversarial import Adversarial
-from gansmith.training.estimate import random_batches, with_batch
+from gansmith.training.estimate import step_flops
 
 CPU = torch.device("cpu")
 RECIPES = ("mlp", "dcgan-small", "dcgan-28", "dcgan-32", "dense-conv", "resnet")
@@ -72,11 +71,7 @@ def work_of(recipe: Recipe) -> Work:
         messages = [d] * (recipe.discriminator_steps - 1) + [d + g]
     else:
         messages = [d] * recipe.discriminator_steps + [g]
-    small, objective = with_batch(recipe, 2), Adversarial()
-    state = objective.initialise(small, 0, CPU)
-    with FlopCounterMode(display=False) as counter:
-        objective.step(state, random_batches(objective, small, CPU))
-    flops = counter.get_total_flops() * recipe.batch_size / 2
+    flops = step_flops(recipe, Adversarial(), CPU)
     return Work(recipe.batch_size, (d, g), tuple(BYTES * count for count in messages), flops)
 
 
