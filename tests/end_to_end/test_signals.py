@@ -87,13 +87,27 @@ def test_10_second_signal_leaves_at_once(tmp_path: Path) -> None:
         for line in process.stdout:
             if line.startswith("writing .writing-"):  # a save takes six seconds there
                 process.send_signal(signal.SIGTERM)
-                time.sleep(0.05)
+                time.sleep(0.5)
                 sent = time.monotonic()
                 process.send_signal(signal.SIGTERM)
                 break
         process.wait(timeout=30)
         assert time.monotonic() - sent < 0.6
     assert process.returncode == 143
+
+
+@pytest.mark.faults
+def test_10_signals_that_come_together_are_one_request_to_save(tmp_path: Path) -> None:
+    """As from GNU `timeout`, which sends its own to the process and then to the group that it is in."""
+    with start(*RUN, cwd=tmp_path) as process:
+        wait_for_first_record(tmp_path / "run")
+        process.send_signal(signal.SIGTERM)
+        time.sleep(0.05)  # the first is handled by now; together they would be one to the system too
+        process.send_signal(signal.SIGTERM)
+        output, _ = process.communicate(timeout=60)
+    assert process.returncode == 143, output
+    assert "the same command goes on from there" in output
+    assert checkpoint_folders(tmp_path / "run" / "checkpoints")
 
 
 @pytest.mark.faults

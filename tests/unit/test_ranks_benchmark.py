@@ -9,6 +9,8 @@ from pathlib import Path
 import pytest
 
 from gansmith import recipes
+from gansmith.training.adversarial import Adversarial
+from gansmith.training.estimate import random_batches
 
 PROGRAM = Path(__file__).parents[2] / "benchmarks" / "ranks.py"
 
@@ -43,6 +45,10 @@ def test_a_step_sends_what_the_gradients_are(program, changes, monkeypatch):
     def note(parameters):
         sent.append(sum(p.grad.numel() * p.grad.element_size() for p in parameters if p.grad is not None))
 
+    recipe = recipes.mlp().replace(**changes, batch_size=2)
+    messages = program.work_of(recipe).messages
+    objective = Adversarial()
+    state = objective.initialise(recipe, 0, program.CPU)
     monkeypatch.setattr("gansmith.ranks.sum_gradients", note)
-    messages = program.work_of(recipes.mlp().replace(**changes)).messages  # takes a step
+    objective.step(state, random_batches(objective, recipe, program.CPU))
     assert messages == tuple(sent)

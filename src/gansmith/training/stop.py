@@ -1,6 +1,7 @@
 """Ctrl-C and SIGTERM: the first asks training to save and stop, the second leaves at once.
 
-Among several ranks a signal to one is a signal to all, from the moment at which they agree on it.
+Signals within `SAME_REQUEST_SECONDS` are one request: GNU `timeout` sends its own to the process and again to its
+group, and Linux sends the one for a dead parent once for each of the parent's threads. Among several ranks a signal to one is a signal to all, from the moment at which they agree on it.
 """
 
 from __future__ import annotations
@@ -10,12 +11,14 @@ import os
 import signal
 import sys
 import threading
+import time
 from types import FrameType, TracebackType
 from typing import Any, Self
 
 from gansmith import ranks
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
+SAME_REQUEST_SECONDS = 0.25
 SHOW_CURSOR = b"\x1b[?25h"
 STOPPING = b"\nstopping: the state is being saved; once more leaves at once, without saving\n"
 
@@ -37,6 +40,7 @@ class StopSignal:
     def __init__(self) -> None:
         self.received: int | None = None
         self._own: int | None = None
+        self._since = 0.0
         self._has_told, self._is_one_of_several = False, False
         self._previous: dict[int, Any] = {}
 
@@ -48,10 +52,14 @@ class StopSignal:
         return self
 
     def _handle(self, number: int, frame: FrameType | None) -> None:
+        now = time.monotonic()
+        if self._own is not None and now - self._since < SAME_REQUEST_SECONDS:
+            return
         if self._own is not None:
             _tell(SHOW_CURSOR if sys.__stdout__ is not None and sys.__stdout__.isatty() else b"")
             os._exit(128 + number)
         self._own = self.received = number
+        self._since = now
         if not self._is_one_of_several:
             _tell(STOPPING)
 
