@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONUNBUFFERED": "1"}
@@ -17,11 +19,16 @@ def gansmith(*arguments: str, cwd: Path, timeout: float = 300) -> subprocess.Com
     )
 
 
-def start(*arguments: str, cwd: Path) -> subprocess.Popen[str]:
-    """Start the command and return at once."""
-    return subprocess.Popen(
+@contextmanager
+def start(*arguments: str, cwd: Path) -> Iterator[subprocess.Popen[str]]:
+    """Start the command and return at once; should it still run at the end of the `with`, it is killed."""
+    with subprocess.Popen(
         command(*arguments), cwd=cwd, env=environment(), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
-    )
+    ) as process:
+        try:
+            yield process
+        finally:
+            process.kill()
 
 
 def command(*arguments: str) -> list[str]:

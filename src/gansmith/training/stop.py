@@ -1,7 +1,8 @@
 """Ctrl-C and SIGTERM: the first asks training to save and stop, the second leaves at once.
 
 Signals within `SAME_REQUEST_SECONDS` are one request: GNU `timeout` sends its own to the process and again to its
-group, and Linux sends the one for a dead parent once for each of the parent's threads. Among several ranks a signal to one is a signal to all, from the moment at which they agree on it.
+group, and Linux sends the one for a dead parent once for each of the parent's threads. Among several ranks a signal to
+one is a signal to all, from the moment at which they agree on it.
 """
 
 from __future__ import annotations
