@@ -21,7 +21,7 @@ from gansmith.bench.contenders import OurTraining, noise
 from gansmith.bench.interleaving import PAIRS, Contender, interleave
 from gansmith.bench.rows import row_of
 from gansmith.layers.dropout import Dropout
-from gansmith.layers.fourier import FourierConvTranspose2d
+from gansmith.layers.fourier import FourierConv2d, FourierConvTranspose2d
 from gansmith.layers.labels import Logit
 from gansmith.layers.resample import (
     PooledConv2d,
@@ -102,6 +102,21 @@ def making_fakes_again(ours: OurTraining) -> Iterator[None]:
 
 
 @contextmanager
+def with_direct_convolutions(ours: OurTraining, stride: int) -> Iterator[None]:
+    """Let the layers of this stride that multiply Fourier coefficients do what their classes in torch do."""
+    layers = [layer for kind in (FourierConv2d, FourierConvTranspose2d) for layer in layers_of(ours, kind)
+              if layer.stride == (stride, stride)]  # fmt: skip
+    for layer in layers:
+        direct = nn.Conv2d if isinstance(layer, nn.Conv2d) else nn.ConvTranspose2d
+        layer.forward = direct.forward.__get__(layer)
+    try:
+        yield
+    finally:
+        for layer in layers:
+            del layer.forward
+
+
+@contextmanager
 def not_in_place(ours: OurTraining) -> Iterator[None]:
     """Give every LeakyReLU memory of its own for a while."""
     layers = [layer for module in ours.state.modules.values() for layer in module.modules()
@@ -133,8 +148,12 @@ TECHNIQUES: dict[str, tuple[Undo, Callable[[OurTraining], bool]]] = {
         lambda ours: not ours.state.recipe.discriminator_mixes_images,
     ),
     "stem by Fourier coefficients": (
-        lambda ours: replaced(FourierConvTranspose2d, "forward", nn.ConvTranspose2d.forward),
-        lambda ours: has(ours, FourierConvTranspose2d),
+        lambda ours: with_direct_convolutions(ours, stride=1),
+        lambda ours: any(layer.stride == (1, 1) for layer in layers_of(ours, FourierConvTranspose2d)),
+    ),
+    "layers of stride 2 by Fourier coefficients": (
+        lambda ours: with_direct_convolutions(ours, stride=2),
+        lambda ours: has(ours, FourierConv2d),
     ),
     "thin convolution of D": (
         lambda ours: replaced(ThinConv2d, "forward", nn.Conv2d.forward),

@@ -7,7 +7,7 @@ import torch
 from torch import nn
 from torch.nn.functional import avg_pool2d, conv2d, conv_transpose2d
 
-from gansmith.layers.fourier import FourierConvTranspose2d
+from gansmith.layers.fourier import FourierConv2d, FourierConvTranspose2d
 from gansmith.layers.resample import PooledConv2d, ThinConv2d, ThinConvTranspose2d
 
 TOLERANCE = {"atol": 1e-12, "rtol": 0}
@@ -32,7 +32,7 @@ def direct_thin_transposed(layer, maps):
 
 
 def direct_fourier(layer, maps):
-    return conv_transpose2d(maps, layer.weight, None, 1, layer.kernel_size[0] // 2)
+    return conv_transpose2d(maps, layer.weight, None, layer.stride, layer.padding, layer.output_padding)
 
 
 def direct_pooled(layer, maps):
@@ -47,6 +47,10 @@ CASES = [
        (2, 6, 5, 4)) for kernel in (4, 5) for channels in (1, 2, 3, 4)),
     *((f"Fourier {kernel} on {size}", FourierConvTranspose2d(3, 4, kernel, size), direct_fourier, (2, 3, *size))
       for kernel in (1, 3, 5) for size in ((1, 1), (2, 3), (4, 4), (7, 7), (5, 8))),
+    *((f"Fourier {kernel} doubling {size}", FourierConvTranspose2d(3, 4, kernel, size, stride=2), direct_fourier,
+       (2, 3, *size)) for kernel in (4, 5) for size in ((1, 1), (2, 3), (4, 4), (7, 7), (5, 8))),
+    *((f"Fourier {kernel} halving to {size}", FourierConv2d(3, 4, kernel, size), direct_thin,
+       (2, 3, 2 * size[0], 2 * size[1])) for kernel in (4, 5) for size in ((1, 1), (2, 3), (4, 4), (7, 7), (5, 8))),
 ]  # fmt: skip
 
 
@@ -62,7 +66,8 @@ def test_fold_of_a_convolution_is_exact_and_a_perturbed_tap_shows(layer, direct,
     with torch.no_grad():
         perturbed.weight[0, 0, -1, -1] += 1e-6
     found, expected = results(perturbed, type(layer).forward, maps), results(layer, direct, maps)
-    same_output = min(shape[2:]) <= (layer.kernel_size[0] - 1) // 2  # the tap carries every value out of the map
+    larger = max(shape[2:], tuple(found[0].shape[2:]))
+    same_output = min(larger) <= layer.kernel_size[0] - 1 - layer.padding[0]  # the tap carries every value out
     assert torch.allclose(found[0], expected[0], **TOLERANCE) == same_output
 
 

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from gansmith.layers.blocks import INITIAL_STD, apply_spectral_norm, from_map, initialise_normal, leaky_relu, to_map
 from gansmith.layers.dropout import Dropout
 from gansmith.layers.fold import folded, pairs_in
-from gansmith.layers.fourier import FourierConvTranspose2d
+from gansmith.layers.fourier import FourierConv2d, FourierConvTranspose2d, takes_fewer
 from gansmith.layers.labels import JoinedLatents, Logit
 from gansmith.layers.resample import MOST_THIN_CHANNELS, ThinConv2d, ThinConvTranspose2d
 from gansmith.runtime import at_least_float32, full_precision
@@ -27,18 +27,22 @@ def _widths(width: int, count: int) -> list[int]:
     return [width * min(2**index, WIDEST) for index in range(count)]
 
 
-def _doubling(before: int, after: int, kernel: int, bias: bool = False) -> nn.ConvTranspose2d:
-    """A transposed convolution that exactly doubles height and width."""
-    if after <= MOST_THIN_CHANNELS and not bias:
+def _doubling(before: int, after: int, kernel: int, size: Size) -> nn.ConvTranspose2d:
+    """A transposed convolution that exactly doubles maps of this size."""
+    if after <= MOST_THIN_CHANNELS:
         return ThinConvTranspose2d(before, after, kernel)
+    if takes_fewer(size, kernel, before, after):
+        return FourierConvTranspose2d(before, after, kernel, size, stride=2)
     padding = (kernel - 1) // 2
-    return nn.ConvTranspose2d(before, after, kernel, 2, padding, output_padding=kernel % 2, bias=bias)
+    return nn.ConvTranspose2d(before, after, kernel, 2, padding, output_padding=kernel % 2, bias=False)
 
 
-def _halving(before: int, after: int, kernel: int, bias: bool) -> nn.Conv2d:
-    """A convolution that exactly halves height and width."""
+def _halving(before: int, after: int, kernel: int, bias: bool, size: Size) -> nn.Conv2d:
+    """A convolution that exactly halves maps, to this size."""
     if before <= MOST_THIN_CHANNELS:
         return ThinConv2d(before, after, kernel, bias)
+    if takes_fewer(size, kernel, after, before):
+        return FourierConv2d(before, after, kernel, size, bias)
     return nn.Conv2d(before, after, kernel, 2, (kernel - 1) // 2, bias=bias)
 
 
@@ -62,17 +66,18 @@ class DCGANGeneratorNetwork(nn.Module):
         self.join = JoinedLatents(settings.latent_dim, num_classes)
         self.project = nn.Linear(self.join.out_features, first * stages.height * stages.width, bias=False)
         layers: list[nn.Module] = [nn.BatchNorm2d(first), leaky_relu()]
-        before = first
+        before, map_size = first, self.base_shape[1:]
         for index, after in enumerate(hidden):
             if settings.stem and index == 0:
                 kernel = settings.kernel | 1  # odd, or the map would not keep its size
-                layers.append(FourierConvTranspose2d(before, after, kernel, self.base_shape[1:]))
+                layers.append(FourierConvTranspose2d(before, after, kernel, map_size))
             else:
-                layers.append(_doubling(before, after, settings.kernel))
+                layers.append(_doubling(before, after, settings.kernel, map_size))
+                map_size = (2 * map_size[0], 2 * map_size[1])
             layers += [nn.BatchNorm2d(after), leaky_relu()]
             before = after
         if settings.head == "transposed":
-            layers.append(_doubling(before, channels, settings.kernel))
+            layers.append(_doubling(before, channels, settings.kernel, map_size))
         else:
             layers.append(nn.Conv2d(before, channels, 3, padding=1))
         self.layers = nn.Sequential(*layers, nn.Tanh())
@@ -97,10 +102,11 @@ def _halvings(
 ) -> nn.Sequential:
     """Convolutions of stride 2 from images down to the base map; batch norm not on the first."""
     layers: list[nn.Module] = []
-    before = channels
+    before, map_size = channels, size
     for index, after in enumerate(_widths(width, required_stages(size).num_doublings)):
         batch_norm = has_batch_norm and index > 0
-        layers.append(_halving(before, after, kernel, bias=not batch_norm))
+        map_size = (map_size[0] // 2, map_size[1] // 2)
+        layers.append(_halving(before, after, kernel, not batch_norm, map_size))
         layers += [nn.BatchNorm2d(after)] if batch_norm else []
         layers += [Dropout(dropout)] if dropout else []
         layers.append(leaky_relu())  # with dropout before it, the same: values are scaled by 0 or more
