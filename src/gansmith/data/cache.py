@@ -12,7 +12,7 @@ import logging
 import os
 import shutil
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -34,7 +34,6 @@ from gansmith.sizes import Fit, Size, size_text
 log = logging.getLogger("gansmith")
 VERSION = 2
 """Part of every cache key: raise it when decoding changes what comes out."""
-CHUNK = 256
 ROWS_A_READ = 4096
 Progress = Callable[[int, int], None]
 """Called with (images done, images in all)."""
@@ -256,10 +255,10 @@ def _fill(
     """Decode every entry into its row; return the reasons of the bad rows, and how many were refitted."""
     count = len(listing.names)
 
-    def fill_chunk(start: int) -> tuple[dict[int, str], int, int]:
-        bad, num_refitted = {}, 0
-        stop = min(start + CHUNK, count)
-        for place in range(start, stop):
+    def fill(places: Iterable[int]) -> tuple[dict[int, str], int, int]:
+        bad, num_refitted, num_done = {}, 0, 0
+        for place in places:
+            num_done += 1
             try:
                 pixels, refitted = decode(source.read(listing.names[place]), form.size, form.channels, form.fit)
             except READ_ERRORS as error:
@@ -267,11 +266,11 @@ def _fill(
                 continue
             writer.put(place, pixels)
             num_refitted += refitted
-        return bad, num_refitted, stop - start
+        return bad, num_refitted, num_done
 
     all_bad: dict[int, str] = {}
     refitted_total = done = 0
-    for bad, num_refitted, num_done in in_threads(source, fill_chunk, range(0, count, CHUNK)):
+    for bad, num_refitted, num_done in in_threads(source, fill, count):
         all_bad |= bad
         refitted_total += num_refitted
         done += num_done

@@ -6,13 +6,14 @@ import hashlib
 import threading
 import time
 from collections import Counter, defaultdict
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from gansmith.data.cache import CHUNK, Form, Progress
+from gansmith.data.cache import Form, Progress
 from gansmith.data.decode import READ_ERRORS, reason_of
 from gansmith.data.inspection import empty_class_folders, facts_of
 from gansmith.data.parallel import in_threads
@@ -122,19 +123,20 @@ def survey(
 
 
 def _look_at_all(source: Source, form: Form, notes: _Notes, on_progress: Progress | None) -> None:
-    def look_at_chunk(start: int) -> int:
-        stop = min(start + CHUNK, len(notes.names))
-        for place in range(start, stop):
+    def look_at(places: Iterable[int]) -> int:
+        num_done = 0
+        for place in places:
+            num_done += 1
             try:
                 found = look(source.read(notes.names[place]), form)
             except READ_ERRORS as error:
                 notes.bad[place] = reason_of(error)
                 continue
             notes.add(place, found, form)
-        return stop - start
+        return num_done
 
     done = 0
-    for num_done in in_threads(source, look_at_chunk, range(0, len(notes.names), CHUNK)):
+    for num_done in in_threads(source, look_at, len(notes.names)):
         done += num_done
         if on_progress:
             on_progress(done, len(notes.names))
