@@ -100,10 +100,10 @@ def test_fold_of_a_layer_with_a_bias(layer: nn.Module, affine: bool) -> None:
 
 
 @pytest.mark.parametrize("size", [(1, 1), (2, 3), (4, 4), (7, 7), (5, 8)], ids=str)
-@pytest.mark.parametrize("kernel", [1, 3, 5])
-def test_fixed_kernels_do_not_follow_the_weights(size: tuple[int, int], kernel: int) -> None:
+@pytest.mark.parametrize(("kernel", "stride"), [(1, 1), (3, 1), (5, 1), (4, 2), (5, 2)])
+def test_fixed_kernels_do_not_follow_the_weights(size: tuple[int, int], kernel: int, stride: int) -> None:
     torch.manual_seed(0)
-    layer = FourierConvTranspose2d(3, 2, kernel, size).double()
+    layer = FourierConvTranspose2d(3, 2, kernel, size, stride).double()
     maps = torch.randn(4, 3, *size, dtype=torch.float64)
     expected = layer(maps)
     layer.fix()

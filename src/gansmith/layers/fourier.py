@@ -58,17 +58,24 @@ class FourierProducts(nn.Module):
             self.register_buffer(name, matrix.T.contiguous() if name == "on_products" else matrix, persistent=False)
 
     def of_kernel(self, taps: Tensor) -> Tensor:
-        """Return (R, ...), what the products take of a kernel, for its taps (k * k, ...)."""
-        found = torch.matmul(self.on_kernel.to(taps.dtype), taps.flatten(1))
-        return found.view(-1, *taps.shape[1:])
+        """Return (R, a, b), what the products take of a kernel, for its taps (k * k, a, b)."""
+        return _combined(self.on_kernel, taps)
 
     def forward(self, values: Tensor, kernels: Tensor) -> Tensor:
         """Return (H * W, N, out) for maps as (H * W, N, in) and kernels (R, in, out) from `of_kernel`."""
-        _, count, before = values.shape
-        dtype = values.dtype
-        of_map = torch.matmul(self.on_map.to(dtype), values.flatten(1)).view(-1, count, before)
-        products = torch.bmm(of_map, kernels)
-        return torch.matmul(self.on_products.to(dtype), products.flatten(1)).view(values.shape[0], count, -1)
+        return _combined(self.on_products, torch.bmm(_combined(self.on_map, values), kernels))
+
+
+def _combined(matrix: Tensor, values: Tensor) -> Tensor:
+    """Return (M, a, b), linear combinations by a matrix (M, K) of the K matrices in values (K, a, b).
+
+    In float32 by one product for each of a, which is up to 1.8 times as fast, and lets images stay where they are in
+    memory, (N, H, W, C). Backends of lower precision would copy what does not lie in order.
+    """
+    matrix = matrix.to(values.dtype)
+    if torch.is_autocast_enabled(values.device.type):
+        return torch.matmul(matrix, values.flatten(1)).view(-1, *values.shape[1:])
+    return torch.bmm(matrix.expand(values.shape[1], -1, -1), values.transpose(0, 1)).transpose(0, 1)
 
 
 class FourierConvTranspose2d(nn.ConvTranspose2d):
@@ -105,7 +112,7 @@ class FourierConvTranspose2d(nn.ConvTranspose2d):
 
     def forward(self, maps: Tensor, output_size: list[int] | None = None) -> Tensor:
         """Return (N, out, stride H, stride W), channels last in memory, for maps (N, in, H, W) of that size."""
-        if maps.device.type != "cpu":  # not measured there
+        if not _pays(maps, self.stride[0]):
             return super().forward(maps)
         count, before, height, width = maps.shape
         _check(self.size, (height, width))
@@ -135,32 +142,35 @@ class FourierConv2d(nn.Conv2d):
 
     def forward(self, maps: Tensor) -> Tensor:
         """Return (N, out, H, W), channels last in memory, for maps (N, in, 2H, 2W)."""
-        if maps.device.type != "cpu":
+        if not _pays(maps, self.stride[0]):
             return super().forward(maps)
         (count, before, *sides), (height, width) = maps.shape, self.size
         _check((2 * height, 2 * width), (sides[0], sides[1]))
         squares = maps.permute(2, 3, 0, 1).reshape(height, 2, width, 2, count, before).permute(0, 2, 4, 1, 3, 5)
-        kernels = self.products.of_kernel(taps_of_squares(self.weight)).transpose(1, 2)
+        kernels = self.products.of_kernel(taps_of_squares(self.weight.transpose(0, 1), of_first=True))
         result: Tensor = self.products(squares.reshape(height * width, count, 4 * before), kernels)
         result = result.view(height, width, count, -1).permute(2, 0, 1, 3).contiguous()
         return (result if self.bias is None else result.add_(self.bias.to(result.dtype))).permute(0, 3, 1, 2)
 
 
-def taps_of_squares(weight: Tensor) -> Tensor:
+def taps_of_squares(weight: Tensor, of_first: bool = False) -> Tensor:
     """Return the 3x3 taps over 2x2 squares that do what a kernel of stride 2 does to pixels.
 
     As `resample.squares_kernel`, but ordered as their products read them: the channels of a pixel lie together.
 
     Args:
-        weight: (a, b, K, K), K 4 or 5; b are the channels of the pixels.
+        weight: (a, b, K, K), K 4 or 5.
+        of_first: a, not b, are the channels of the pixels.
 
     Returns:
-        (9, a, 4 b)
+        (9, a, 4 b), or (9, 4 a, b).
     """
-    few, many, kernel, _ = weight.shape
+    first, second, kernel, _ = weight.shape
     before = 2 - (kernel - 1) // 2
-    padded = pad(weight, (before, 6 - kernel - before) * 2).view(few, many, 3, 2, 3, 2)
-    return padded.permute(2, 4, 0, 3, 5, 1).reshape(9, few, 4 * many)
+    padded = pad(weight, (before, 6 - kernel - before) * 2).view(first, second, 3, 2, 3, 2)
+    if of_first:
+        return padded.permute(2, 4, 3, 5, 0, 1).reshape(9, 4 * first, second)
+    return padded.permute(2, 4, 0, 3, 5, 1).reshape(9, first, 4 * second)
 
 
 def takes_fewer(size: Size, kernel: int, many: int, few: int) -> bool:
@@ -178,6 +188,11 @@ def takes_fewer(size: Size, kernel: int, many: int, few: int) -> bool:
     num_products = num_real + 3 * (period - num_real) // 2
     here = num_products * (many * 4 * few + positions * (many + 4 * few))
     return here < LARGEST_SHARE * positions * kernel**2 * few * many
+
+
+def _pays(maps: Tensor, stride: int) -> bool:
+    """Return whether this form is used: on CPUs, with stride 2 in float32 alone; elsewhere it was not measured."""
+    return maps.device.type == "cpu" and (stride == 1 or not torch.is_autocast_enabled("cpu"))
 
 
 def _check(size: Size, found: Size) -> None:
