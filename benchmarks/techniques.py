@@ -104,8 +104,7 @@ def making_fakes_again(ours: OurTraining) -> Iterator[None]:
 @contextmanager
 def with_direct_convolutions(ours: OurTraining, stride: int) -> Iterator[None]:
     """Let the layers of this stride that multiply Fourier coefficients do what their classes in torch do."""
-    layers = [layer for kind in (FourierConv2d, FourierConvTranspose2d) for layer in layers_of(ours, kind)
-              if layer.stride == (stride, stride)]  # fmt: skip
+    layers = fourier_layers(ours, stride)
     for layer in layers:
         direct = nn.Conv2d if isinstance(layer, nn.Conv2d) else nn.ConvTranspose2d
         layer.forward = direct.forward.__get__(layer)
@@ -149,11 +148,11 @@ TECHNIQUES: dict[str, tuple[Undo, Callable[[OurTraining], bool]]] = {
     ),
     "stem by Fourier coefficients": (
         lambda ours: with_direct_convolutions(ours, stride=1),
-        lambda ours: any(layer.stride == (1, 1) for layer in layers_of(ours, FourierConvTranspose2d)),
+        lambda ours: bool(fourier_layers(ours, stride=1)),
     ),
     "layers of stride 2 by Fourier coefficients": (
         lambda ours: with_direct_convolutions(ours, stride=2),
-        lambda ours: has(ours, FourierConv2d),
+        lambda ours: ours.state.recipe.precision == "float32" and bool(fourier_layers(ours, stride=2)),
     ),
     "thin convolution of D": (
         lambda ours: replaced(ThinConv2d, "forward", nn.Conv2d.forward),
@@ -193,6 +192,12 @@ TECHNIQUES: dict[str, tuple[Undo, Callable[[OurTraining], bool]]] = {
 def layers_of(ours: OurTraining, kind: type) -> list[nn.Module]:
     """Return the layers of a class in all networks."""
     return [layer for module in ours.state.modules.values() for layer in module.modules() if isinstance(layer, kind)]
+
+
+def fourier_layers(ours: OurTraining, stride: int) -> list[nn.Module]:
+    """Return the layers of this stride that multiply Fourier coefficients; those of stride 2 do so in float32 alone."""
+    layers = [*layers_of(ours, FourierConv2d), *layers_of(ours, FourierConvTranspose2d)]
+    return [layer for layer in layers if layer.stride == (stride, stride)]
 
 
 def has(ours: OurTraining, kind: type) -> bool:

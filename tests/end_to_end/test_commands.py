@@ -136,6 +136,11 @@ def test_dry_run_shows_networks_and_costs_and_writes_nothing(tmp_path: Path) -> 
     assert result.returncode == 0, result.stderr
     for text in ("generator: 884,448 parameters", "64 x 7 x 7", "GFLOP", "MB", "200,000 images would take about"):
         assert text in result.stdout
+    rows = [line.split() for line in result.stdout.splitlines() if line.startswith("  ")]
+    assert ["FourierConvTranspose2d", "64", "x", "7", "x", "7", "204,800"] in rows
+    listed = sum(int(row[-1].replace(",", "")) for row in rows)
+    totals = [line.split()[1] for line in result.stdout.splitlines() if line.endswith(" parameters")]
+    assert listed == sum(int(total.replace(",", "")) for total in totals)
     assert list(tmp_path.iterdir()) == []
 
 

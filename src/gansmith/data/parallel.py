@@ -32,8 +32,8 @@ def in_threads(source: Source, work: Callable[[Iterable[int]], T], count: int) -
             yield place
 
     with quiet_pillow(), ThreadPoolExecutor(workers, "decode") as pool:
-        futures = [pool.submit(work, places(start)) for start in range(0, count, CHUNK)]
         try:
+            futures = [pool.submit(work, places(start)) for start in range(0, count, CHUNK)]
             for future in as_completed(futures):
                 yield future.result()
         except BaseException:

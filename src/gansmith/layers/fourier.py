@@ -11,6 +11,10 @@ from torch.nn.functional import pad
 Size = tuple[int, int]
 LARGEST_SHARE = 0.6
 """Of the multiplications of the direct form: with more of them, changing the order of the maps costs what is gained."""
+USUAL_BATCH = 64
+"""Images that share the transform of a kernel."""
+MOST_KERNEL_VALUES = 2**24
+"""Transformed kernels are kept for the backward pass: 64 MB, whatever the batch."""
 SQUARES_KERNEL = 3
 """A kernel of 4 or 5 pixels and stride 2 reaches one 2x2 square in each direction."""
 
@@ -80,7 +84,7 @@ def _combined(matrix: Tensor, values: Tensor) -> Tensor:
 
 class FourierConvTranspose2d(nn.ConvTranspose2d):
     """A transposed convolution of stride 1 that keeps the size of its map, or of stride 2 that doubles it, computed by
-    `FourierProducts`: of a map of 7x7 and a kernel of 5x5 in a tenth and a half of the multiplications.
+    `FourierProducts`: of a map of 7x7 and a kernel of 5x5 in about a sixth and a half of the multiplications.
 
     Args:
         in_channels: of the map.
@@ -98,6 +102,7 @@ class FourierConvTranspose2d(nn.ConvTranspose2d):
         self.size = size
         self.products = FourierProducts(size, kernel if stride == 1 else SQUARES_KERNEL, carries=True)
         self.register_buffer("fixed_kernels", None, persistent=False)
+        self.is_fixed = False
 
     def kernels(self) -> Tensor:
         """Return (R, in, out), with stride 2 (R, in, 4 out): the form of the weight that is multiplied with."""
@@ -105,20 +110,23 @@ class FourierConvTranspose2d(nn.ConvTranspose2d):
             return self.products.of_kernel(taps_of_squares(self.weight))
         return self.products.of_kernel(self.weight.permute(2, 3, 0, 1).flatten(0, 1))
 
-    @torch.no_grad()
     def fix(self) -> None:
-        """Compute the kernels once and for all: for drawing samples, with weights that change no more."""
-        self.fixed_kernels = self.kernels()
+        """From the next use on, keep the kernels of that use: for drawing samples, with weights that change no more."""
+        self.is_fixed = True
+
+    def _current_kernels(self) -> Tensor:
+        if self.is_fixed and self.fixed_kernels is None:
+            self.fixed_kernels = self.kernels().detach().contiguous()
+        return self.kernels() if self.fixed_kernels is None else self.fixed_kernels
 
     def forward(self, maps: Tensor, output_size: list[int] | None = None) -> Tensor:
         """Return (N, out, stride H, stride W), channels last in memory, for maps (N, in, H, W) of that size."""
-        if not _pays(maps, self.stride[0]):
+        if not pays(maps, self.stride[0]):
             return super().forward(maps)
         count, before, height, width = maps.shape
         _check(self.size, (height, width))
         values = maps.permute(2, 3, 0, 1).reshape(height * width, count, before)
-        kernels = self.kernels() if self.fixed_kernels is None else self.fixed_kernels
-        result: Tensor = self.products(values, kernels)
+        result: Tensor = self.products(values, self._current_kernels())
         result = result.view(height, width, count, *self.stride, -1).permute(2, 0, 3, 1, 4, 5)
         result = result.reshape(count, self.stride[0] * height, self.stride[1] * width, -1)
         return (result if self.bias is None else result + self.bias.to(result.dtype)).permute(0, 3, 1, 2)
@@ -142,7 +150,7 @@ class FourierConv2d(nn.Conv2d):
 
     def forward(self, maps: Tensor) -> Tensor:
         """Return (N, out, H, W), channels last in memory, for maps (N, in, 2H, 2W)."""
-        if not _pays(maps, self.stride[0]):
+        if not pays(maps, self.stride[0]):
             return super().forward(maps)
         (count, before, *sides), (height, width) = maps.shape, self.size
         _check((2 * height, 2 * width), (sides[0], sides[1]))
@@ -173,24 +181,28 @@ def taps_of_squares(weight: Tensor, of_first: bool = False) -> Tensor:
     return padded.permute(2, 4, 0, 3, 5, 1).reshape(9, first, 4 * second)
 
 
-def takes_fewer(size: Size, kernel: int, many: int, few: int) -> bool:
-    """Return whether a layer of stride 2 takes clearly fewer multiplications here than in the direct form.
+def takes_fewer(size: Size, kernel: int, stride: int, many: int, few: int) -> bool:
+    """Return whether a layer takes clearly fewer multiplications here than in the direct form, and little memory.
 
     Args:
         size: (H, W) of the smaller of its two maps.
         kernel: in pixels.
-        few: channels of the larger map.
-        many: of the smaller one.
+        stride: 1 or 2.
+        many: channels of the smaller map.
+        few: of the larger one; with stride 1, of the one that comes out.
     """
-    reach = SQUARES_KERNEL // 2
-    positions, period = math.prod(size), math.prod(side + reach for side in size)
-    num_real = math.prod(2 - (side + reach) % 2 for side in size)
+    taps = kernel if stride == 1 else SQUARES_KERNEL
+    positions, period = math.prod(size), math.prod(side + taps // 2 for side in size)
+    num_real = math.prod(2 - (side + taps // 2) % 2 for side in size)
     num_products = num_real + 3 * (period - num_real) // 2
-    here = num_products * (many * 4 * few + positions * (many + 4 * few))
-    return here < LARGEST_SHARE * positions * kernel**2 * few * many
+    pairs = many * stride**2 * few
+    for_kernel = num_products * taps**2 * pairs / USUAL_BATCH
+    here = num_products * (pairs + positions * (many + stride**2 * few)) + for_kernel
+    is_less = here < LARGEST_SHARE * positions * kernel**2 * many * few
+    return is_less and num_products * pairs <= MOST_KERNEL_VALUES
 
 
-def _pays(maps: Tensor, stride: int) -> bool:
+def pays(maps: Tensor, stride: int) -> bool:
     """Return whether this form is used: on CPUs, with stride 2 in float32 alone; elsewhere it was not measured."""
     return maps.device.type == "cpu" and (stride == 1 or not torch.is_autocast_enabled("cpu"))
 

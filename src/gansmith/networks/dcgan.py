@@ -31,17 +31,24 @@ def _doubling(before: int, after: int, kernel: int, size: Size) -> nn.ConvTransp
     """A transposed convolution that exactly doubles maps of this size."""
     if after <= MOST_THIN_CHANNELS:
         return ThinConvTranspose2d(before, after, kernel)
-    if takes_fewer(size, kernel, before, after):
+    if takes_fewer(size, kernel, 2, before, after):
         return FourierConvTranspose2d(before, after, kernel, size, stride=2)
     padding = (kernel - 1) // 2
     return nn.ConvTranspose2d(before, after, kernel, 2, padding, output_padding=kernel % 2, bias=False)
+
+
+def _stem(before: int, after: int, kernel: int, size: Size) -> nn.ConvTranspose2d:
+    """A transposed convolution, of an odd kernel, that keeps the size of its map."""
+    if takes_fewer(size, kernel, 1, before, after):
+        return FourierConvTranspose2d(before, after, kernel, size)
+    return nn.ConvTranspose2d(before, after, kernel, 1, kernel // 2, bias=False)
 
 
 def _halving(before: int, after: int, kernel: int, bias: bool, size: Size) -> nn.Conv2d:
     """A convolution that exactly halves maps, to this size."""
     if before <= MOST_THIN_CHANNELS:
         return ThinConv2d(before, after, kernel, bias)
-    if takes_fewer(size, kernel, after, before):
+    if takes_fewer(size, kernel, 2, after, before):
         return FourierConv2d(before, after, kernel, size, bias)
     return nn.Conv2d(before, after, kernel, 2, (kernel - 1) // 2, bias=bias)
 
@@ -69,8 +76,7 @@ class DCGANGeneratorNetwork(nn.Module):
         before, map_size = first, self.base_shape[1:]
         for index, after in enumerate(hidden):
             if settings.stem and index == 0:
-                kernel = settings.kernel | 1  # odd, or the map would not keep its size
-                layers.append(FourierConvTranspose2d(before, after, kernel, map_size))
+                layers.append(_stem(before, after, settings.kernel | 1, map_size))
             else:
                 layers.append(_doubling(before, after, settings.kernel, map_size))
                 map_size = (2 * map_size[0], 2 * map_size[1])

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn.utils import parametrize
 from torch.utils.flop_counter import FlopCounterMode
 
 from gansmith import runtime
@@ -66,7 +68,7 @@ class Estimate:
             lines.append(f"{network}: {total:,} parameters")
             for layer in (layer for layer in self.layers if layer.network == network):
                 shape = " x ".join(map(str, layer.shape)) or "1"
-                lines.append(f"  {layer.kind:<18}{shape:>16}{layer.parameters:>14,}")
+                lines.append(f"  {layer.kind:<24}{shape:>16}{layer.parameters:>14,}")
         rate = self.images / self.seconds
         memory = "unknown" if self.memory_bytes is None else f"{self.memory_bytes / 1e6:,.0f} MB"
         lines.append(
@@ -124,17 +126,22 @@ def _layers_of(state: TrainState, objective: Objective, batches: dict[str, Batch
             layers[layer] = Layer(network, kind, tuple(output.shape[1:]), num_parameters(layer))
 
     for network, module in state.modules.items():
-        for name, layer in module.named_modules():
-            if "parametrizations" not in name and not _has_layers(layer):
-                hooks.append(layer.register_forward_hook(lambda m, _, out, network=network: note(network, m, out)))
+        for layer in _layers_in(module):
+            hooks.append(layer.register_forward_hook(lambda m, _, out, network=network: note(network, m, out)))
     objective.step(state, batches)
     for hook in hooks:
         hook.remove()
     return list(layers.values())
 
 
-def _has_layers(module: nn.Module) -> bool:
-    return any(name != "parametrizations" for name, _ in module.named_children())
+def _layers_in(module: nn.Module) -> Iterator[nn.Module]:
+    """Yield what a table lists: modules with parameters of their own, with what is inside them, or with none inside."""
+    inside = list(module.children())
+    if not inside or parametrize.is_parametrized(module) or next(module.parameters(recurse=False), None) is not None:
+        yield module
+    else:
+        for child in inside:
+            yield from _layers_in(child)
 
 
 def _seconds_per_step(state: TrainState, objective: Objective, batches: dict[str, Batch]) -> float:

@@ -105,7 +105,8 @@ def step_bytes(recipe: Recipe, objective: Objective) -> StepBytes:
     trained = sum(num_parameters(module) for module in state.modules.values())
     averaged = sum(num_parameters(module) for module in state.ema.values())
     optimizer_values = sum(tensor.numel() for tensor in state.optimizer_tensors().values())
-    fixed = BYTES * (2 * trained + averaged + optimizer_values) + SLACK
+    whatever_the_batch = max(0.0, peaks[0] - SMALL_BATCHES[0] * per_image)  # such as transformed kernels
+    fixed = BYTES * (2 * trained + averaged + optimizer_values) + OVERHEAD * whatever_the_batch + SLACK
     items = sum(batch.images.numel() for batch in batches.values()) / SMALL_BATCHES[1]
     # Twice: images while they become floats, the latents of both players.
     return StepBytes(fixed, 2 * BYTES * (items + recipe.generator.latent_dim), OVERHEAD * per_image)
