@@ -100,7 +100,8 @@ class FourierConvTranspose2d(nn.ConvTranspose2d):
         added = kernel % 2 if stride == 2 else 0
         super().__init__(in_channels, out_channels, kernel, stride, (kernel - 1) // 2, added, bias=False)
         self.size = size
-        self.products = FourierProducts(size, kernel if stride == 1 else SQUARES_KERNEL, carries=True)
+        products = FourierProducts(size, kernel if stride == 1 else SQUARES_KERNEL, carries=True)
+        self.products = products.to(self.weight.device)  # which may have no memory
         self.register_buffer("fixed_kernels", None, persistent=False)
         self.is_fixed = False
 
@@ -146,7 +147,7 @@ class FourierConv2d(nn.Conv2d):
     def __init__(self, in_channels: int, out_channels: int, kernel: int, size: Size, bias: bool = True) -> None:
         super().__init__(in_channels, out_channels, kernel, 2, (kernel - 1) // 2, bias=bias)
         self.size = size
-        self.products = FourierProducts(size, SQUARES_KERNEL, carries=False)
+        self.products = FourierProducts(size, SQUARES_KERNEL, carries=False).to(self.weight.device)
 
     def forward(self, maps: Tensor) -> Tensor:
         """Return (N, out, H, W), channels last in memory, for maps (N, in, 2H, 2W)."""
