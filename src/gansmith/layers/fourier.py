@@ -11,10 +11,10 @@ from torch.nn.functional import pad
 Size = tuple[int, int]
 LARGEST_SHARE = 0.6
 """Of the multiplications of the direct form: with more of them, changing the order of the maps costs what is gained."""
-USUAL_BATCH = 64
+USUAL_BATCH = 32
 """Images that share the transform of a kernel."""
-MOST_KERNEL_VALUES = 2**24
-"""Transformed kernels are kept for the backward pass: 64 MB, whatever the batch."""
+MOST_KERNEL_VALUES = 2**25
+"""Transformed kernels are kept for the backward pass: 128 MB at the most, whatever the batch."""
 SQUARES_KERNEL = 3
 """A kernel of 4 or 5 pixels and stride 2 reaches one 2x2 square in each direction."""
 
