@@ -8,7 +8,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import pad
 
-Size = tuple[int, int]
+from gansmith.sizes import Size
+
 LARGEST_SHARE = 0.6
 """Of the multiplications of the direct form: with more of them, changing the order of the maps costs what is gained."""
 USUAL_BATCH = 32
