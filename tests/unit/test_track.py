@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import subprocess
 import sys
 from pathlib import Path
@@ -11,6 +12,7 @@ import pytest
 import torch
 from PIL import Image
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+from tensorboard.summary.writer import event_file_writer
 
 from gansmith.errors import ResourceError, UsageError
 from gansmith.images import save_grid
@@ -85,6 +87,15 @@ def test_run_that_goes_on_from_a_checkpoint_has_no_point_twice(tmp_path):
     tracked(tmp_path, [250, 300, 350], 2.0, images=200)
     assert curve(tmp_path) == [(100, 1.0), (200, 1.0), (250, 2.0), (300, 2.0), (350, 2.0)]
     assert len(read(tmp_path).Tensors("recipe/text_summary")) == 1
+
+
+@pytest.mark.parametrize("seconds", [0, -60])
+def test_processes_of_one_second_and_clocks_set_back_leave_the_points_in_order(tmp_path, monkeypatch, seconds):
+    moments = itertools.count(1e9, seconds)
+    monkeypatch.setattr(event_file_writer.time, "time", lambda: next(moments))
+    for images in range(0, 1200, 100):  # the writers' numbers pass 9, 10: as names, the other way round
+        tracked(tmp_path, [images + 50, images + 100], images / 100, images=images)
+    assert [step for step, _ in curve(tmp_path)] == list(range(50, 1250, 50))
 
 
 def test_pictures_after_the_checkpoint_are_hidden_too(tmp_path):

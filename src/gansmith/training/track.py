@@ -58,6 +58,7 @@ class Tracker:
                 for path in earlier:
                     path.unlink()
                 earlier = []
+            _number(earlier)
             self._writer = SummaryWriter(self._folder, purge_step=images + 1 if earlier else None)
             if not earlier:
                 self._writer.add_text("recipe", _as_code([f"recipe id: {recipe.id}", *_yaml_lines(recipe)]), 0)
@@ -94,6 +95,16 @@ class Tracker:
             yield
         except OSError as error:
             raise ResourceError(f"{self._folder}: cannot be written to ({error.strerror or error})") from error
+
+
+def _number(paths: list[Path]) -> None:
+    """Rename event files, in their order, so that a new one comes after them.
+
+    TensorBoard reads files in the order of their names, and these have whole seconds and process numbers in them: of
+    two of one second, or where the clock was set back, the later one could come first.
+    """
+    for number, path in enumerate(paths):
+        path.rename(path.with_name(f"events.out.tfevents.{number:010d}"))
 
 
 def _yaml_lines(recipe: Recipe) -> list[str]:
