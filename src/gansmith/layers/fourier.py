@@ -130,7 +130,7 @@ class FourierConvTranspose2d(nn.ConvTranspose2d):
         values = maps.permute(2, 3, 0, 1).reshape(height * width, count, before)
         result: Tensor = self.products(values, self._current_kernels())
         result = result.view(height, width, count, *self.stride, -1).permute(2, 0, 3, 1, 4, 5)
-        result = result.reshape(count, self.stride[0] * height, self.stride[1] * width, -1)
+        result = result.reshape(count, self.stride[0] * height, self.stride[1] * width, -1).contiguous()
         return (result if self.bias is None else result + self.bias.to(result.dtype)).permute(0, 3, 1, 2)
 
 
