@@ -20,6 +20,7 @@ from gansmith import runtime
 from gansmith.bench.contenders import OurTraining, noise
 from gansmith.bench.interleaving import PAIRS, Contender, interleave
 from gansmith.bench.rows import row_of
+from gansmith.layers import product
 from gansmith.layers.dropout import Dropout
 from gansmith.layers.fourier import FourierConv2d, FourierConvTranspose2d
 from gansmith.layers.labels import Logit
@@ -153,6 +154,10 @@ TECHNIQUES: dict[str, tuple[Undo, Callable[[OurTraining], bool]]] = {
     "layers of stride 2 by Fourier coefficients": (
         lambda ours: with_direct_convolutions(ours, stride=2),
         lambda ours: ours.state.recipe.precision == "float32" and bool(fourier_layers(ours, stride=2)),
+    ),
+    "small maps as one product of matrices": (
+        lambda ours: replaced(product, "pays", lambda *arguments: False),
+        lambda ours: product.has_matrix_units(),
     ),
     "thin convolution of D": (
         lambda ours: replaced(ThinConv2d, "forward", nn.Conv2d.forward),

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from torch import Tensor, nn
-from torch.nn.functional import conv2d, conv_transpose2d, pad, pixel_shuffle
+from torch.nn.functional import conv2d, pad, pixel_shuffle
+
+from gansmith.layers.product import doubled, halved
 
 MOST_THIN_CHANNELS = 4
 """Up to so many channels an image is thin: grey, colour, colour and alpha."""
@@ -27,7 +29,7 @@ class UpsampledConv2d(nn.Conv2d):
     def forward(self, maps: Tensor) -> Tensor:
         """Return (N, out_channels, 2H, 2W) for maps (N, in_channels, H, W)."""
         kernel = corners_kernel(self.weight).flip(2, 3).transpose(0, 1)
-        result = conv_transpose2d(maps, kernel, stride=2, padding=1)
+        result = doubled(maps, kernel)
         # Not given to it: the gradient of a transposed convolution's bias takes long on a CPU.
         return result if self.bias is None else result.add_(self.bias.to(result.dtype).view(-1, 1, 1))
 
@@ -48,7 +50,7 @@ class PooledConv2d(nn.Conv2d):
 
     def forward(self, maps: Tensor) -> Tensor:
         """Return (N, out_channels, H/2, W/2), rounded down, for maps (N, in_channels, H, W)."""
-        return conv2d(maps, corners_kernel(self.weight) / 4, self.bias, stride=2, padding=1)
+        return halved(maps, corners_kernel(self.weight) / 4, self.bias)
 
 
 def corners_kernel(weight: Tensor) -> Tensor:

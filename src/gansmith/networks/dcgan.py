@@ -13,6 +13,7 @@ from gansmith.layers.dropout import Dropout
 from gansmith.layers.fold import folded, pairs_in
 from gansmith.layers.fourier import FourierConv2d, FourierConvTranspose2d, takes_fewer
 from gansmith.layers.labels import JoinedLatents, Logit
+from gansmith.layers.product import DoublingConvTranspose2d, HalvingConv2d
 from gansmith.layers.resample import MOST_THIN_CHANNELS, ThinConv2d, ThinConvTranspose2d
 from gansmith.runtime import at_least_float32, full_precision
 from gansmith.settings import DCGANDiscriminator, DCGANEncoder, DCGANGenerator
@@ -33,6 +34,8 @@ def _doubling(before: int, after: int, kernel: int, size: Size) -> nn.ConvTransp
         return ThinConvTranspose2d(before, after, kernel)
     if takes_fewer(size, kernel, 2, before, after):
         return FourierConvTranspose2d(before, after, kernel, size, stride=2)
+    if kernel == 4:
+        return DoublingConvTranspose2d(before, after)
     padding = (kernel - 1) // 2
     return nn.ConvTranspose2d(before, after, kernel, 2, padding, output_padding=kernel % 2, bias=False)
 
@@ -50,6 +53,8 @@ def _halving(before: int, after: int, kernel: int, bias: bool, size: Size) -> nn
         return ThinConv2d(before, after, kernel, bias)
     if takes_fewer(size, kernel, 2, after, before):
         return FourierConv2d(before, after, kernel, size, bias)
+    if kernel == 4:
+        return HalvingConv2d(before, after, bias)
     return nn.Conv2d(before, after, kernel, 2, (kernel - 1) // 2, bias=bias)
 
 

@@ -1,0 +1,122 @@
+"""Convolutions as one product of matrices: the same result and gradients as direct ones."""
+
+from unittest import mock
+
+import pytest
+import torch
+from torch import nn
+from torch.nn.functional import conv2d, conv_transpose2d
+
+from gansmith.layers import product
+from gansmith.layers.product import DoublingConvTranspose2d, HalvingConv2d, doubled, halved
+
+SIZES = [(1, 1), (2, 3), (4, 4), (5, 8)]
+"""Of the smaller map."""
+
+
+@pytest.fixture
+def always():
+    with mock.patch.object(product, "pays", return_value=True):
+        yield
+
+
+def direct_halved(maps, weight, bias=None):
+    return conv2d(maps, weight, bias, stride=2, padding=1)
+
+
+def direct_doubled(maps, weight, bias=None):
+    return conv_transpose2d(maps, weight, bias, stride=2, padding=1)
+
+
+def normal(*shape):
+    return torch.randn(shape, dtype=torch.float64, requires_grad=True)
+
+
+def case(size, is_halving, count=2):
+    """Return the function, the direct one, maps, weight and bias."""
+    torch.manual_seed(0)
+    large, small = 3, 5
+    shape = (count, large, 2 * size[0], 2 * size[1]) if is_halving else (count, small, *size)
+    functions = (halved, direct_halved) if is_halving else (doubled, direct_doubled)
+    return *functions, normal(*shape), normal(small, large, 4, 4), normal(small if is_halving else large)
+
+
+@pytest.mark.parametrize("is_halving", [True, False])
+@pytest.mark.parametrize("size", SIZES, ids=str)
+def test_fold_into_a_product_is_exact_and_a_perturbed_tap_shows(always, size, is_halving):
+    function, direct, maps, weight, bias = case(size, is_halving)
+    found, expected = function(maps, weight, bias), direct(maps, weight, bias)
+    torch.testing.assert_close(found, expected, atol=1e-12, rtol=0)
+    assert found.is_contiguous(memory_format=torch.channels_last)
+    gradient = torch.randn_like(expected)
+    for ours, theirs in zip(*(torch.autograd.grad(output, [maps, weight, bias], gradient)
+                              for output in (found, expected)), strict=True):  # fmt: skip
+        torch.testing.assert_close(ours, theirs, atol=1e-12, rtol=0)
+    with torch.no_grad():
+        weight[0, 0, 1, 2] += 1e-6
+    assert not torch.allclose(function(maps, weight, bias), expected, atol=1e-12, rtol=0)
+
+
+@pytest.mark.parametrize("is_halving", [True, False])
+def test_fold_into_a_product_has_exact_gradients_of_gradients(always, is_halving):
+    function, _, maps, weight, bias = case((2, 3), is_halving)
+    assert torch.autograd.gradcheck(function, (maps, weight, bias))
+    assert torch.autograd.gradgradcheck(function, (maps, weight, bias))
+
+
+@pytest.mark.parametrize("is_halving", [True, False])
+def test_gradients_that_nobody_asks_for_are_not_computed(always, is_halving):
+    function, _, maps, weight, _ = case((2, 2), is_halving)
+    with mock.patch.object(product, "_taps", side_effect=AssertionError):
+        function(maps, weight.detach()).sum().backward()
+    assert weight.grad is None
+    assert maps.grad is not None
+
+
+@pytest.mark.parametrize("is_halving", [True, False])
+def test_empty_batches_and_odd_sides_are_as_in_torch(always, is_halving):
+    function, direct, maps, weight, bias = case((4, 4), is_halving, count=0)
+    assert function(maps, weight, bias).shape == direct(maps, weight, bias).shape
+    maps = normal(2, maps.shape[1], 7, 5)
+    torch.testing.assert_close(function(maps, weight, bias), direct(maps, weight, bias), atol=1e-12, rtol=0)
+
+
+@pytest.mark.parametrize("is_halving", [True, False])
+def test_product_errs_little_in_bfloat16(always, is_halving):
+    """Relative to the output's spread; the direct convolution errs as much."""
+    function, direct, maps, weight, _ = case((4, 4), is_halving)
+    expected = direct(maps, weight)
+    with torch.no_grad(), torch.autocast("cpu", dtype=torch.bfloat16):
+        found, theirs = function(maps.float(), weight.float()), direct(maps.float(), weight.float())
+    assert found.dtype == theirs.dtype == torch.bfloat16
+    errors = [((output.double() - expected).std() / expected.std()).item() for output in (found, theirs)]
+    assert errors[0] < 1.1 * errors[1]
+
+
+@pytest.mark.parametrize(
+    ("channels", "side", "is_used"),
+    [((512, 256), 4, True), ((256, 128), 4, True), ((256, 128), 8, False), ((512, 256), 8, True), ((64, 64), 4, False),
+     ((4096, 1024), 16, False)],
+)  # fmt: skip
+def test_products_are_for_small_maps_and_large_kernels(monkeypatch, channels, side, is_used):
+    with torch.device("meta"):
+        weight = torch.empty(*channels, 4, 4)
+    maps = torch.empty(0, channels[0], side, side)
+    monkeypatch.setattr(product, "has_matrix_units", lambda: True)
+    assert not product.pays(maps, weight, side**2)  # without autocast
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        assert product.pays(maps, weight, side**2) == is_used
+        monkeypatch.setattr(product, "has_matrix_units", lambda: False)
+        assert not product.pays(maps, weight, side**2)
+
+
+def test_layers_are_those_of_torch():
+    torch.manual_seed(0)
+    maps = torch.randn(2, 3, 8, 8)
+    for layer, plain in (
+        (HalvingConv2d(3, 5), nn.Conv2d(3, 5, 4, 2, 1)),
+        (HalvingConv2d(3, 5, bias=False), nn.Conv2d(3, 5, 4, 2, 1, bias=False)),
+        (DoublingConvTranspose2d(3, 5), nn.ConvTranspose2d(3, 5, 4, 2, 1, bias=False)),
+    ):
+        plain.load_state_dict(layer.state_dict())
+        torch.testing.assert_close(layer(maps), plain(maps))
