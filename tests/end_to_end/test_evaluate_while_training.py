@@ -223,7 +223,10 @@ def test_mistakes_of_the_command_are_found_before_training() -> None:
 
 @pytest.mark.slow
 @pytest.mark.timeout(1200)
-def test_digits_are_judged_by_their_own_classifier_at_a_tenth_of_the_time(tmp_path: Path) -> None:
+def test_digits_are_judged_by_their_own_classifier_at_a_tenth_of_the_time(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("GANSMITH_CACHE", str(tmp_path / "cache"))  # in which no classifier is
     options = ("--recipe", "mlp", "--minutes", "2", "--evaluate-every", "5k", "--out", "run")
     result = processes.gansmith("train", "digits", *options, cwd=tmp_path, timeout=1100)
     assert result.returncode == 0, result.stderr

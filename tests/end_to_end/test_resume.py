@@ -98,9 +98,9 @@ def test_08_resume_equals_straight_with_each_optimizer_and_two_discriminator_ste
 @pytest.mark.timeout(1800)
 def test_resume_equals_straight_at_full_size(tmp_path: Path) -> None:
     recipe = RECIPES["dcgan-28"](precision=best_precision(torch.device("cpu")))
-    train(recipe, 200, tmp_path / "straight", save_every_steps=75)
-    train(recipe, 100, tmp_path / "resumed", save_every_steps=100)
-    train(recipe, 200, tmp_path / "resumed", save_every_steps=100)
+    train(recipe, 100, tmp_path / "straight", save_every_steps=35)
+    train(recipe, 50, tmp_path / "resumed", save_every_steps=50)
+    train(recipe, 100, tmp_path / "resumed", save_every_steps=50)
     assert end_of(tmp_path / "resumed", recipe) == end_of(tmp_path / "straight", recipe)
 
 

@@ -111,9 +111,12 @@ def test_too_few_images_are_refused_with_the_reason(images: DataSet) -> None:
         quick_score(few, None, "float32", CPU, Display(quiet=True))
 
 
-def test_features_of_the_real_images_are_kept(images: DataSet, score: QuickScore, private_cache: Path) -> None:
-    kept = sorted((private_cache / "features").iterdir())
+def test_features_of_the_real_images_are_kept(images: DataSet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("GANSMITH_CACHE", str(tmp_path))
+    monkeypatch.setattr(quick, "NUM_SAMPLES", NUM)
+    score = quick_score(images, None, "float32", CPU, Display(quiet=True))
+    kept = sorted((tmp_path / "features").iterdir())
     assert kept
     again = quick_score(images, None, "float32", CPU, Display(quiet=True))
-    assert sorted((private_cache / "features").iterdir()) == kept
+    assert sorted((tmp_path / "features").iterdir()) == kept
     assert torch.equal(again.real.scatter, score.real.scatter)

@@ -124,7 +124,7 @@ def test_more_digits_help_a_classifier_of_few_and_misread_ones_hurt(real_data) -
     train, held_out = (open_data(real_data / "mnist.zip", (28, 28), 1, split=split) for split in ("train", "test"))
     rows = np.random.default_rng(0).permutation(len(train))[:2000]
     fakes, labels = np.asarray(train.images)[rows], train.labels[rows]
-    helps = worth(train, held_out, fakes, labels, num_real=200, num_steps=150)
-    hurts = worth(train, held_out, fakes, (labels + 1) % 10, num_real=200, num_steps=150)
+    helps = worth(train, held_out, fakes, labels, num_real=200, num_steps=80)
+    hurts = worth(train, held_out, fakes, (labels + 1) % 10, num_real=200, num_steps=80)
     assert helps.verdict.startswith("training on both helps: +")
     assert hurts.verdict.startswith("training on both hurts: -")
