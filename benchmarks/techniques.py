@@ -24,6 +24,7 @@ from gansmith.layers import product
 from gansmith.layers.dropout import Dropout
 from gansmith.layers.fourier import FourierConv2d, FourierConvTranspose2d
 from gansmith.layers.labels import Logit
+from gansmith.layers.product import DoublingConvTranspose2d, HalvingConv2d
 from gansmith.layers.resample import (
     PooledConv2d,
     ThinConv2d,
@@ -36,6 +37,7 @@ from gansmith.training.state import TrainState
 
 CPU = torch.device("cpu")
 RECIPES = ("mlp", "dcgan-28", "dcgan-32", "dense-conv", "dcgan-small", "resnet-b32")
+HALVING_OR_DOUBLING = (HalvingConv2d, DoublingConvTranspose2d, PooledConv2d, UpsampledConv2d)
 Undo = Callable[[OurTraining], object]
 
 
@@ -157,7 +159,7 @@ TECHNIQUES: dict[str, tuple[Undo, Callable[[OurTraining], bool]]] = {
     ),
     "small maps as one product of matrices": (
         lambda ours: replaced(product, "pays", lambda *arguments: False),
-        lambda ours: product.has_matrix_units(),
+        lambda ours: product.has_matrix_units() and any(has(ours, kind) for kind in HALVING_OR_DOUBLING),
     ),
     "thin convolution of D": (
         lambda ours: replaced(ThinConv2d, "forward", nn.Conv2d.forward),
