@@ -24,7 +24,6 @@ from gansmith.layers import product
 from gansmith.layers.dropout import Dropout
 from gansmith.layers.fourier import FourierConv2d, FourierConvTranspose2d
 from gansmith.layers.labels import Logit
-from gansmith.layers.product import DoublingConvTranspose2d, HalvingConv2d
 from gansmith.layers.resample import (
     PooledConv2d,
     ThinConv2d,
@@ -37,7 +36,6 @@ from gansmith.training.state import TrainState
 
 CPU = torch.device("cpu")
 RECIPES = ("mlp", "dcgan-28", "dcgan-32", "dense-conv", "dcgan-small", "resnet-b32")
-HALVING_OR_DOUBLING = (HalvingConv2d, DoublingConvTranspose2d, PooledConv2d, UpsampledConv2d)
 Undo = Callable[[OurTraining], object]
 
 
@@ -132,6 +130,20 @@ def not_in_place(ours: OurTraining) -> Iterator[None]:
             layer.inplace = True
 
 
+def multiplies_small_maps(ours: OurTraining) -> bool:
+    """Return whether any layer computes its maps as one product of matrices; trains a step."""
+    answers: list[bool] = []
+    pays = product.pays
+
+    def recorded(*arguments: object) -> bool:
+        answers.append(pays(*arguments))
+        return answers[-1]
+
+    with replaced(product, "pays", recorded):
+        ours.step()
+    return any(answers)
+
+
 TECHNIQUES: dict[str, tuple[Undo, Callable[[OurTraining], bool]]] = {
     "bfloat16": (
         lambda ours: with_field(ours, precision="float32"),
@@ -159,7 +171,7 @@ TECHNIQUES: dict[str, tuple[Undo, Callable[[OurTraining], bool]]] = {
     ),
     "small maps as one product of matrices": (
         lambda ours: replaced(product, "pays", lambda *arguments: False),
-        lambda ours: product.has_matrix_units() and any(has(ours, kind) for kind in HALVING_OR_DOUBLING),
+        multiplies_small_maps,
     ),
     "thin convolution of D": (
         lambda ours: replaced(ThinConv2d, "forward", nn.Conv2d.forward),

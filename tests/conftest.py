@@ -46,11 +46,11 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 @pytest.fixture(autouse=True, scope="session")
-def private_cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def private_cache(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Decoded data and trained classifiers go to a folder of this test session, for all of its workers, and what the
     hub's libraries keep to one of each; nothing is downloaded."""
     base = tmp_path_factory.getbasetemp()
-    folder = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "cache"
+    folder = (base.parent if hasattr(request.config, "workerinput") else base) / "cache"
     folder.mkdir(exist_ok=True)
     os.environ["GANSMITH_CACHE"] = str(folder)
     os.environ |= {"HF_HOME": str(tmp_path_factory.mktemp("hub")), "HF_HUB_OFFLINE": "1"}

@@ -6,6 +6,7 @@ Used by everything that computes; knows nothing of networks or data.
 from __future__ import annotations
 
 import ctypes
+import functools
 import hashlib
 import os
 import platform
@@ -180,7 +181,7 @@ def machine_facts(device: torch.device) -> dict[str, Any]:
     facts = {
         "torch": torch.__version__,
         "threads": torch.get_num_threads(),
-        "cpu": f"{torch.cpu.get_capabilities().get('cpu_name', platform.processor())} {_vector_width()}",
+        "cpu": f"{torch.cpu.get_capabilities().get('cpu_name', platform.processor())} {_vector_units()}",
         "device": torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu",
         "ranks": ranks.current().size,
     }
@@ -190,8 +191,14 @@ def machine_facts(device: torch.device) -> dict[str, Any]:
     return facts
 
 
-def _vector_width() -> str:
-    return str(torch.backends.cpu.get_cpu_capability())
+def _vector_units() -> str:
+    return f"{torch.backends.cpu.get_cpu_capability()}{' AMX' if has_matrix_units() else ''}"
+
+
+@functools.cache
+def has_matrix_units() -> bool:
+    """Return whether the processor multiplies matrices in bfloat16 in units of their own (AMX)."""
+    return bool(torch.cpu.get_capabilities().get("amx_bf16"))
 
 
 def measure_machine(device: torch.device, probe: bool = True) -> MachineFacts:

@@ -1,14 +1,16 @@
 """Convolutions as one product of matrices: the same result and gradients as direct ones."""
 
+import itertools
 from unittest import mock
 
 import pytest
 import torch
-from torch import nn
-from torch.nn.functional import conv2d, conv_transpose2d
+from torch.nn.functional import conv2d, conv_transpose2d, leaky_relu_
 
+from gansmith import runtime
 from gansmith.layers import product
 from gansmith.layers.product import DoublingConvTranspose2d, HalvingConv2d, doubled, halved
+from gansmith.layers.resample import PooledConv2d, UpsampledConv2d
 
 SIZES = [(1, 1), (2, 3), (4, 4), (5, 8)]
 """Of the smaller map."""
@@ -18,6 +20,15 @@ SIZES = [(1, 1), (2, 3), (4, 4), (5, 8)]
 def always():
     with mock.patch.object(product, "pays", return_value=True):
         yield
+
+
+LAYERS = {
+    "halving": lambda: HalvingConv2d(3, 5),
+    "halving without bias": lambda: HalvingConv2d(3, 5, bias=False),
+    "doubling": lambda: DoublingConvTranspose2d(3, 5),
+    "pooled": lambda: PooledConv2d(3, 5),
+    "upsampled": lambda: UpsampledConv2d(3, 5),
+}
 
 
 def direct_halved(maps, weight, bias=None):
@@ -82,15 +93,39 @@ def test_empty_batches_and_odd_sides_are_as_in_torch(always, is_halving):
 
 
 @pytest.mark.parametrize("is_halving", [True, False])
+def test_maps_may_lie_in_any_order(always, is_halving):
+    function, direct, maps, weight, bias = case((2, 3), is_halving)
+    for order in itertools.permutations(range(4)):
+        back = sorted(range(4), key=order.__getitem__)
+        strange = [
+            values.detach().permute(order).contiguous().permute(back).requires_grad_() for values in (maps, weight)
+        ]
+        found, expected = function(*strange, bias), direct(*strange, bias)
+        torch.testing.assert_close(found, expected, atol=1e-12, rtol=0)
+        gradient = torch.randn_like(expected).permute(order).contiguous().permute(back)
+        for ours, theirs in zip(*(torch.autograd.grad(output, strange, gradient) for output in (found, expected)),
+                                strict=True):  # fmt: skip
+            torch.testing.assert_close(ours, theirs, atol=1e-12, rtol=0)
+
+
+@pytest.mark.parametrize("is_halving", [True, False])
 def test_product_errs_little_in_bfloat16(always, is_halving):
-    """Relative to the output's spread; the direct convolution errs as much."""
-    function, direct, maps, weight, _ = case((4, 4), is_halving)
-    expected = direct(maps, weight)
-    with torch.no_grad(), torch.autocast("cpu", dtype=torch.bfloat16):
-        found, theirs = function(maps.float(), weight.float()), direct(maps.float(), weight.float())
-    assert found.dtype == theirs.dtype == torch.bfloat16
-    errors = [((output.double() - expected).std() / expected.std()).item() for output in (found, theirs)]
-    assert errors[0] < 1.1 * errors[1]
+    """Relative to the spread of each; the direct convolution errs as much."""
+    function, direct, *exact = case((4, 4), is_halving, count=8)
+    single = [values.detach().float().requires_grad_() for values in exact]
+    gradient = torch.randn_like(direct(*exact))
+    expected = [direct(*exact), *torch.autograd.grad(direct(*exact), exact, gradient)]
+    errors = []
+    for compute in (function, direct):
+        with torch.autocast("cpu", dtype=torch.bfloat16):
+            output = compute(*single)
+        assert output.dtype == torch.bfloat16
+        found = [output, *torch.autograd.grad(output, single, gradient.to(output.dtype))]
+        assert {values.dtype for values in found[1:]} == {torch.float32}
+        errors.append([((values.double() - right).std() / right.std()).item()
+                       for values, right in zip(found, expected, strict=True)])  # fmt: skip
+    for ours, theirs in zip(*errors, strict=True):
+        assert ours < 1.3 * theirs + 1e-4
 
 
 @pytest.mark.parametrize(
@@ -102,21 +137,28 @@ def test_products_are_for_small_maps_and_large_kernels(monkeypatch, channels, si
     with torch.device("meta"):
         weight = torch.empty(*channels, 4, 4)
     maps = torch.empty(0, channels[0], side, side)
-    monkeypatch.setattr(product, "has_matrix_units", lambda: True)
+    monkeypatch.setattr(runtime, "has_matrix_units", lambda: True)
+    with torch.autocast("cpu", dtype=torch.float16):
+        assert not product.pays(maps, weight, side**2)
     assert not product.pays(maps, weight, side**2)  # without autocast
     with torch.autocast("cpu", dtype=torch.bfloat16):
         assert product.pays(maps, weight, side**2) == is_used
-        monkeypatch.setattr(product, "has_matrix_units", lambda: False)
+        assert not product.pays(maps.to("meta"), weight, side**2)
+        assert not product.pays(maps.double(), weight, side**2)
+        monkeypatch.setattr(runtime, "has_matrix_units", lambda: False)
         assert not product.pays(maps, weight, side**2)
 
 
-def test_layers_are_those_of_torch():
+@pytest.mark.parametrize("count", [0, 2])
+@pytest.mark.parametrize("name", LAYERS)
+def test_layers_by_products_are_those_of_torch(name, count):
+    """What follows may change the result in place, as activations do."""
     torch.manual_seed(0)
-    maps = torch.randn(2, 3, 8, 8)
-    for layer, plain in (
-        (HalvingConv2d(3, 5), nn.Conv2d(3, 5, 4, 2, 1)),
-        (HalvingConv2d(3, 5, bias=False), nn.Conv2d(3, 5, 4, 2, 1, bias=False)),
-        (DoublingConvTranspose2d(3, 5), nn.ConvTranspose2d(3, 5, 4, 2, 1, bias=False)),
-    ):
-        plain.load_state_dict(layer.state_dict())
-        torch.testing.assert_close(layer(maps), plain(maps))
+    layer, maps = LAYERS[name]().double(), torch.randn(count, 3, 8, 8, dtype=torch.float64, requires_grad=True)
+    results = []
+    for is_used in (True, False):
+        with mock.patch.object(product, "pays", return_value=is_used):
+            output = leaky_relu_(layer(maps), 0.2)
+        results.append([output, *torch.autograd.grad(output.square().sum(), [maps, *layer.parameters()])])
+    for found, expected in zip(*results, strict=True):
+        torch.testing.assert_close(found, expected, atol=1e-11, rtol=1e-11)

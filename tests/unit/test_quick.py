@@ -117,6 +117,8 @@ def test_features_of_the_real_images_are_kept(images: DataSet, tmp_path: Path, m
     score = quick_score(images, None, "float32", CPU, Display(quiet=True))
     kept = sorted((tmp_path / "features").iterdir())
     assert kept
+    times = [path.stat().st_mtime_ns for path in kept]
     again = quick_score(images, None, "float32", CPU, Display(quiet=True))
     assert sorted((tmp_path / "features").iterdir()) == kept
+    assert [path.stat().st_mtime_ns for path in kept] == times
     assert torch.equal(again.real.scatter, score.real.scatter)

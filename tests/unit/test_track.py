@@ -6,6 +6,7 @@ import itertools
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -17,6 +18,7 @@ from tensorboard.summary.writer import event_file_writer
 from gansmith.errors import ResourceError, UsageError
 from gansmith.images import save_grid
 from gansmith.recipes import RECIPES
+from gansmith.training import track
 from gansmith.training.track import FOLDER, Tracker, require_tensorboard
 
 RECIPE = RECIPES["mlp"]()
@@ -92,10 +94,23 @@ def test_run_that_goes_on_from_a_checkpoint_has_no_point_twice(tmp_path):
 @pytest.mark.parametrize("seconds", [0, -60])
 def test_processes_of_one_second_and_clocks_set_back_leave_the_points_in_order(tmp_path, monkeypatch, seconds):
     moments = itertools.count(1e9, seconds)
-    monkeypatch.setattr(event_file_writer.time, "time", lambda: next(moments))
+    clock = SimpleNamespace(time=lambda: next(moments))
+    for module in (event_file_writer, track):
+        monkeypatch.setattr(module, "time", clock)
+    monkeypatch.setattr(event_file_writer, "_global_uid", event_file_writer.AtomicCounter(5))
     for images in range(0, 1200, 100):  # the writers' numbers pass 9, 10: as names, the other way round
         tracked(tmp_path, [images + 50, images + 100], images / 100, images=images)
     assert [step for step, _ in curve(tmp_path)] == list(range(50, 1250, 50))
+
+
+def test_files_keep_their_names_where_the_clock_went_on(tmp_path):
+    tracked(tmp_path, [100], 1.0)
+    (first,) = (tmp_path / FOLDER).iterdir()
+    older = first.with_name(first.name.replace(first.name.split(".")[3], "1000000000"))
+    first.rename(older)
+    tracked(tmp_path, [200], 2.0, images=100)
+    assert older.exists()  # an open TensorBoard goes on reading it
+    assert curve(tmp_path) == [(100, 1.0), (200, 2.0)]
 
 
 def test_pictures_after_the_checkpoint_are_hidden_too(tmp_path):

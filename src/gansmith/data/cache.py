@@ -184,13 +184,12 @@ def _decode(source: Source, split: Split, form: Form, folder: Path | None, on_pr
         try:
             about = _decode_into(partial, source, listing, form, on_progress)
             folder = folder or _entry(source, json.dumps(about))
-            if _load(source.name, folder, form) is None:
-                shutil.rmtree(folder, ignore_errors=True)
-                try:
+            try:
+                os.rename(partial, folder)
+            except OSError:  # there is something: what another process put there meanwhile, or a damaged entry
+                if _load(source.name, folder, form) is None:
+                    shutil.rmtree(folder, ignore_errors=True)
                     os.rename(partial, folder)
-                except OSError:  # another process may have put the same there meanwhile
-                    if _load(source.name, folder, form) is None:
-                        raise
             return folder
         finally:
             shutil.rmtree(partial, ignore_errors=True)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import math
 from collections.abc import Callable
 from typing import Any
@@ -11,6 +10,8 @@ import torch
 from torch import Tensor, nn
 from torch.autograd import Function
 from torch.nn.functional import conv2d, conv_transpose2d, pad
+
+from gansmith import runtime
 
 Operation = Callable[[Tensor, Tensor], Tensor]
 Gradient = Callable[[Tensor, Tensor, Tensor], Tensor]
@@ -66,7 +67,7 @@ def halved(maps: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
         (N, b, H/2, W/2), rounded down.
     """
     height, width = maps.shape[2:]
-    if height % 2 or width % 2 or not pays(maps, weight, height * width // 4):
+    if not pays(maps, weight, height * width // 4) or height % 2 or width % 2:
         return conv2d(maps, weight, bias, stride=2, padding=1)
     return _with_bias(_bilinear(_halved, _pixels(maps), _pixels(weight)), bias)
 
@@ -90,18 +91,14 @@ def doubled(maps: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
 def pays(maps: Tensor, weight: Tensor, num_pixels: int) -> bool:
     """Return whether this form is used for a smaller map of so many pixels: where it was measured to be faster.
 
-    That is on processors with units for products of matrices (AMX), in the precision of autocast, where the kernel is
-    large and the maps are small: direct convolutions are slow then, above all the gradient of the weight.
+    That is in bfloat16 on processors with units for products of matrices (AMX), where the kernel is large and the maps
+    are small: direct convolutions are slow then, above all the gradient of the weight.
     """
-    if maps.device.type != "cpu" or not torch.is_autocast_enabled("cpu") or not has_matrix_units():
+    if maps.device.type != "cpu" or not torch.is_autocast_enabled("cpu") or not runtime.has_matrix_units():
+        return False
+    if torch.get_autocast_dtype("cpu") != torch.bfloat16 or maps.dtype == torch.float64:  # which autocast leaves
         return False
     return num_pixels <= MOST_PIXELS and math.prod(weight.shape[:2]) >= PAIRS_PER_PIXEL * num_pixels
-
-
-@functools.cache
-def has_matrix_units() -> bool:
-    """Return whether the processor multiplies matrices in bfloat16 in units of their own."""
-    return bool(torch.cpu.get_capabilities().get("amx_bf16"))
 
 
 def _pixels(values: Tensor) -> Tensor:
@@ -124,8 +121,7 @@ def _with_bias(pixels: Tensor, bias: Tensor | None) -> Tensor:
 def _halved(large: Tensor, weight: Tensor) -> Tensor:
     """Return y's gradient: the convolution of x by w."""
     count, height, width, _ = large.shape
-    rows = torch.mm(_windows(large), weight.flatten(1).T)
-    return rows.view(count, height // 2, width // 2, len(weight))
+    return _product(_windows(large), weight.flatten(1).T, (count, height // 2, width // 2, len(weight)))
 
 
 def _doubled(small: Tensor, weight: Tensor) -> Tensor:
@@ -138,22 +134,26 @@ def _doubled(small: Tensor, weight: Tensor) -> Tensor:
     kernel = weight.view(before, 2, 2, 2, 2, after).permute(1, 3, 0, 2, 4, 5).reshape(4 * before, 4 * after)
     rows = torch.mm(torch.cat(squares, 3).flatten(0, 2), kernel)
     result = rows.view(count, height + 1, width + 1, 2, 2, after).permute(0, 1, 3, 2, 4, 5)
-    return result.reshape(count, 2 * height + 2, 2 * width + 2, after)[:, 1:-1, 1:-1].contiguous()
+    result = result.reshape(count, 2 * height + 2, 2 * width + 2, after)[:, 1:-1, 1:-1]
+    return result.clone(memory_format=torch.contiguous_format)
 
 
 def _taps(large: Tensor, small: Tensor) -> Tensor:
     """Return w's gradient: for each tap, the products of what it connects, summed over positions."""
-    return torch.mm(small.flatten(0, 2).T, _windows(large)).view(small.shape[3], 4, 4, large.shape[3])
+    return _product(small.flatten(0, 2).T, _windows(large), (small.shape[3], 4, 4, large.shape[3]))
 
 
 def _windows(large: Tensor) -> Tensor:
     """Return (N * h * w, 16 a): the 4x4 pixels that each pixel of a halved map depends on."""
-    padded = pad(large, (0, 0, 1, 1, 1, 1))
-    count, height, width, channels = padded.shape
-    per_image, per_row, per_pixel, _ = padded.stride()
-    size = (count, height // 2 - 1, width // 2 - 1, 4, 4, channels)
-    strides = (per_image, 2 * per_row, 2 * per_pixel, per_row, per_pixel, 1)
-    return padded.as_strided(size, strides).reshape(math.prod(size[:3]), 16 * channels)
+    windows = pad(large, (0, 0, 1, 1, 1, 1)).unfold(1, 4, 2).unfold(2, 4, 2).permute(0, 1, 2, 4, 5, 3)
+    return windows.reshape(math.prod(windows.shape[:3]), 16 * large.shape[3])
+
+
+def _product(first: Tensor, second: Tensor, shape: tuple[int, ...]) -> Tensor:
+    """Return the product of two matrices in that shape; not a view, so that what comes after may change it in place."""
+    result = first.new_empty(shape)
+    torch.mm(first, second, out=result.view(len(first), second.shape[1]))
+    return result
 
 
 _GRADIENTS: dict[Operation, tuple[Gradient, Gradient]] = {

@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import importlib.util
 import math
+import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,8 @@ from gansmith.errors import ResourceError, UsageError
 from gansmith.recipe import Recipe
 
 FOLDER = "tensorboard"
+EVENTS = "events.out.tfevents."
+"""What the name of an event file begins with."""
 NOT_SCALARS = frozenset({"images", "time"})
 """Of a record: the step, and the moment it was made at."""
 
@@ -53,12 +56,13 @@ class Tracker:
 
         self._folder = run / FOLDER
         with self._told():
-            earlier = sorted(self._folder.glob("events.*"))
+            earlier = sorted(self._folder.glob(f"{EVENTS}*"))
             if images == 0:  # the run starts over; its text would stay visible
                 for path in earlier:
                     path.unlink()
                 earlier = []
-            _number(earlier)
+            if earlier and earlier[-1].name >= f"{EVENTS}{int(time.time()):010d}":
+                _number(earlier)
             self._writer = SummaryWriter(self._folder, purge_step=images + 1 if earlier else None)
             if not earlier:
                 self._writer.add_text("recipe", _as_code([f"recipe id: {recipe.id}", *_yaml_lines(recipe)]), 0)
@@ -100,11 +104,11 @@ class Tracker:
 def _number(paths: list[Path]) -> None:
     """Rename event files, in their order, so that a new one comes after them.
 
-    TensorBoard reads files in the order of their names, and these have whole seconds and process numbers in them: of
+    TensorBoard reads files in the order of their names, and these begin with the second in which a process began: of
     two of one second, or where the clock was set back, the later one could come first.
     """
     for number, path in enumerate(paths):
-        path.rename(path.with_name(f"events.out.tfevents.{number:010d}"))
+        path.rename(path.with_name(f"{EVENTS}{number:010d}"))
 
 
 def _yaml_lines(recipe: Recipe) -> list[str]:
