@@ -19,6 +19,7 @@ import traceback
 import uuid
 from collections.abc import Sequence
 from pathlib import Path
+from typing import NoReturn
 
 from gansmith.errors import AlreadyTold, ResourceError, UsageError
 
@@ -124,6 +125,17 @@ def launch(arguments: Sequence[str], num_ranks: int) -> int:
         return 128 + stopped_by if stopped_by else 1
 
 
+def leave_at_once(code: int) -> NoReturn:
+    """End this rank without waiting for torch's threads.
+
+    One that waits for a rank that is gone, or that is just leaving, can abort this process as it ends. To torchrun that
+    looks like one that was killed, and all would be started again.
+    """
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code)
+
+
 def _end_with_launcher() -> None:
     """Have the system send SIGTERM when the launcher ends, however it does; training is saved then."""
     if sys.platform == "linux":
@@ -145,11 +157,7 @@ def _work() -> None:
         pass
     except Exception:  # noqa: BLE001
         traceback.print_exc()
-    # At once: threads of torch that wait for a rank that is gone would abort this process as it ends, which looks like
-    # one that was killed, and all would be started again.
-    sys.stdout.flush()
-    sys.stderr.flush()
-    os._exit(0)
+    leave_at_once(0)
 
 
 if __name__ == "__main__":

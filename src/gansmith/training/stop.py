@@ -82,6 +82,8 @@ class StopSignal:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """Put the previous handlers back."""
+        """Put the previous handlers back, once what belongs to a request that was met quickly has come too."""
+        if self._own is not None:
+            time.sleep(max(0.0, self._since + SAME_REQUEST_SECONDS - time.monotonic()))
         for number, handler in self._previous.items():
             signal.signal(number, handler)
