@@ -54,6 +54,7 @@ def test_a_script_that_torchrun_starts_trains_one_run_and_gets_it_in_every_proce
         "import os, gansmith\n"
         "run = gansmith.train('digits', 'mlp', size=(8, 8), images=1280, out='run', device='cpu')\n"
         "os.write(1, f'{os.environ[\"RANK\"]} {run.folder} {run.images_seen}\\n'.encode())\n"  # in one piece
+        "os._exit(0)\n"  # as docs/ranks.md says
     )
     torchrun = (sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2")
     result = subprocess.run(
