@@ -22,6 +22,7 @@ LAYERS: list[set[str]] = [
     | {f"evaluation.{name}" for name in ("extractors", "features", "reference", "subject", "quick")},
     {
         "training.step",
+        "training.descent",
         "training.gradients",
         "training.objective",
         "training.adversarial",

@@ -10,6 +10,7 @@ from gansmith.ema import settle_generator
 from gansmith.losses import LOSSES
 from gansmith.recipe import Recipe
 from gansmith.sampling import precision_of, sample
+from gansmith.training.descent import mean_of
 from gansmith.training.draws import Draws, draw
 from gansmith.training.pictures import PREVIEW_CLASSES, PREVIEW_COLUMNS, preview_count
 from gansmith.training.state import TrainState
@@ -18,7 +19,6 @@ from gansmith.training.step import (
     generate,
     generator_step,
     initial_state,
-    mean_of,
     simultaneous_step,
     whole_step,
 )

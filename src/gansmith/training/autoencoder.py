@@ -16,17 +16,11 @@ from gansmith.losses import kl_divergence, reconstruction_loss
 from gansmith.recipe import Recipe
 from gansmith.sampling import generate as decode
 from gansmith.sampling import precision_of, sample
+from gansmith.training.descent import collect_gradients, descend, mean_over_ranks
 from gansmith.training.draws import Draws, draw
 from gansmith.training.pictures import PREVIEW_COLUMNS, PREVIEW_COUNT
 from gansmith.training.state import TrainState
-from gansmith.training.step import (
-    collect_gradients,
-    descend,
-    generate,
-    initial_state,
-    mean_over_ranks,
-    whole_step,
-)
+from gansmith.training.step import generate, initial_state, whole_step
 
 NUM_RECONSTRUCTED = PREVIEW_COUNT // 4
 NUM_SAMPLES = PREVIEW_COUNT // 2

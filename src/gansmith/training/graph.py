@@ -18,10 +18,11 @@ from torch import Tensor
 from gansmith import ranks
 from gansmith.data import Batch
 from gansmith.recipe import SGD, Recipe
+from gansmith.training.descent import parameters_of
 from gansmith.training.draws import Draws, seed_dropout
 from gansmith.training.objective import Objective
 from gansmith.training.state import TrainState
-from gansmith.training.step import is_due, parameters_of, whole_step
+from gansmith.training.step import is_due, whole_step
 
 Work = Callable[[], dict[str, Tensor]]
 Pattern = tuple[tuple[str, ...], ...]

@@ -17,14 +17,22 @@ from collections.abc import Callable, Mapping, Sequence
 import torch
 from torch import Tensor, nn
 
-from gansmith import ranks, runtime
+from gansmith import runtime
 from gansmith.build import build_networks, build_optimizer
 from gansmith.data import Batch
-from gansmith.ema import ema_decay, update_ema
 from gansmith.losses import LOSSES
 from gansmith.penalties import PENALTIES
 from gansmith.recipe import PenaltySettings, Recipe
-from gansmith.regularisation import clip_weights, weight_loss
+from gansmith.training.descent import (
+    average,
+    collect_gradients,
+    descend,
+    mean_of,
+    mean_over_ranks,
+    parameters_of,
+    parts_of,
+    set_rates,
+)
 from gansmith.training.draws import seed_dropout
 from gansmith.training.gradients import frozen, one_backward, two_backwards
 from gansmith.training.state import TrainState
@@ -63,23 +71,6 @@ def whole_step(state: TrainState, num_images: int, update: Callable[[], dict[str
     state.counters["steps"] += 1
     average(state, num_images)
     return measured
-
-
-def set_rates(state: TrainState) -> None:
-    """Give the optimisers the learning rates of this step, where the recipe has a schedule.
-
-    A rate that is a tensor is overwritten where it is: work recorded as a CUDA graph reads it there.
-    """
-    recipe = state.recipe
-    if recipe.learning_rate_schedule is not None:
-        factor = recipe.learning_rate_schedule.factor(state.counters["images"])
-        for name, optimizer in state.optimizers.items():
-            rate = recipe.optimizer_of(name).learning_rate * factor
-            for group in optimizer.param_groups:
-                if isinstance(group["lr"], Tensor):
-                    group["lr"].fill_(rate)
-                else:
-                    group["lr"] = rate
 
 
 def generate(state: TrainState, latents: Tensor, labels: Tensor | None) -> Tensor:
@@ -232,58 +223,3 @@ def simultaneous_step(
         measured.append({**measured_of(loss, real_logits, fake_logits, penalties), "loss_g": loss_g.detach().mean()})
     descend(state, "discriminator", "generator")
     return mean_of(measured)
-
-
-def mean_over_ranks(values: Tensor, count: int) -> Tensor:
-    """Return this rank's part of the mean over the batch: the sum of (n,) values / items of all ranks.
-
-    Args:
-        values: of a part of this rank's share.
-        count: items of this rank's share.
-    """
-    return values.sum() / (count * ranks.current().size)
-
-
-def parts_of(count: int, micro_batch: int | None) -> list[tuple[int, int]]:
-    """Return (start, stop) of the parts that a batch is computed in: one, unless memory asks for more."""
-    size = micro_batch or count
-    return [(start, min(start + size, count)) for start in range(0, count, size)]
-
-
-def collect_gradients(state: TrainState, names: Sequence[str], loss: Tensor) -> None:
-    """Add the gradients of a 0-d loss to those of the parameters of these of `state.modules`."""
-    inputs = [parameter for name in names for parameter in parameters_of(state.optimizers[name])]
-    torch.autograd.backward(loss, inputs=inputs)
-
-
-def descend(state: TrainState, *names: str) -> None:
-    """Take one optimiser step of each of these modules down the gradients that all ranks collected, and forget them."""
-    recipe = state.recipe
-    ranks.sum_gradients([parameter for name in names for parameter in parameters_of(state.optimizers[name])])
-    for name in names:
-        if (weights := weight_loss(state.modules[name], recipe.regularisation)) is not None:
-            collect_gradients(state, [name], weights)
-        state.optimizers[name].step()
-        state.optimizers[name].zero_grad(set_to_none=True)
-        if name == "discriminator":
-            clip_weights(state.modules[name], recipe.regularisation)
-
-
-def parameters_of(optimizer: torch.optim.Optimizer) -> list[nn.Parameter]:
-    """Return what the optimiser changes."""
-    return [parameter for group in optimizer.param_groups for parameter in group["params"]]
-
-
-def average(state: TrainState, batch_size: int) -> None:
-    """Move the EMA copies towards the modules; `state.counters["images"]` already includes this step."""
-    decay = ema_decay(state.recipe.ema_half_life_images, state.counters["images"], batch_size)
-    for name, averaged in state.ema.items():
-        update_ema(averaged, state.modules[name], decay)
-
-
-def mean_of(measured: Sequence[Mapping[str, Tensor]]) -> dict[str, Tensor]:
-    """Return the mean of each name over the dictionaries that have it."""
-    if len(measured) == 1:
-        return dict(measured[0])
-    names = {name: None for values in measured for name in values}
-    return {name: torch.stack([values[name] for values in measured if name in values]).mean() for name in names}
