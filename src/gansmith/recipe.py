@@ -264,6 +264,6 @@ def _shortened(burn_in: BurnIn) -> BurnIn:
 __all__ = [
     "SGD", "Adam", "AdversarialLossName", "BurnIn", "DCGANDiscriminator", "DCGANEncoder", "DCGANGenerator",
     "DenseConvDiscriminator", "DenseConvGenerator", "LinearDecay", "LossName", "MLPDiscriminator", "MLPGenerator",
-    "PenaltyName", "PenaltySettings", "Precision", "R3GANDiscriminator", "R3GANGenerator", "RMSprop", "Recipe", "Regularisation", "ResNetDiscriminator",
-    "ResNetGenerator", "Settings",
+    "PenaltyName", "PenaltySettings", "Precision", "R3GANDiscriminator", "R3GANGenerator", "RMSprop", "Recipe",
+    "Regularisation", "ResNetDiscriminator", "ResNetGenerator", "Settings",
 ]  # fmt: skip

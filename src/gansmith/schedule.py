@@ -1,4 +1,4 @@
-"""What changes while training, as functions of the recipe and of the images seen: rates, weights, the average. No torch.
+"""What changes while training, as functions of recipe and images seen: rates, weights, the average. No torch.
 
 A schedule has no state, so a run that is resumed goes on with the same values.
 """

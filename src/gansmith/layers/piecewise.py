@@ -1,8 +1,8 @@
 """Passes through a network that is linear in its input wherever its activations keep their signs.
 
-Of such a network, whose only activations are LeakyReLUs, let a(x) be the slopes of a logit by the output of each linear
-layer at input x, and let the signs be kept. Then layer i's weight gets from the logit's slope in a direction v, and from
-the logit itself, products of a_i with that layer's input as it is for v, or for x. Both are linear in that input:
+Of such a network, whose only activations are LeakyReLUs, let a_i be the slope of a logit l by the output of layer i at
+input x, and let the signs be kept. Then what layer i's weight gets from the logit, and from its slope in a direction v,
+are products of a_i with that layer's input, as it is for x and for v. They are linear in that input:
 
     s dl(x)/dw + c d<v, dl(x)/dx>/dw = s a_i (input i at x + (c / s) v, signs kept)
 

@@ -21,16 +21,16 @@ BILINEAR = (1 / 8, 3 / 8, 3 / 8, 1 / 8)
 
 
 def bilinear_doubled(maps: Tensor, gain: float = 4.0) -> Tensor:
-    """Return (N, C, 2H, 2W): zeros put between the pixels of maps (N, C, H, W) and around them, filtered by [1, 3, 3, 1]
-    along both axes, times the gain; with 4, a constant map stays constant inside (Karras et al. 2020).
+    """Return (N, C, 2H, 2W): zeros put between the pixels of maps (N, C, H, W) and around them, filtered by
+    [1, 3, 3, 1] along both axes, times the gain; with 4, a constant map stays constant inside (Karras et al. 2020).
     """
     doubled: Tensor = _BilinearDoubled.apply(maps, gain)  # type: ignore[no-untyped-call]
     return doubled
 
 
 def bilinear_halved(maps: Tensor, gain: float = 1.0) -> Tensor:
-    """Return (N, C, H/2, W/2) for maps (N, C, H, W) of even sides: zeros put around them, filtered by [1, 3, 3, 1] along
-    both axes, every other pixel kept, times the gain. The transpose of doubling with the same gain.
+    """Return (N, C, H/2, W/2) for maps (N, C, H, W) of even sides: zeros put around them, filtered by [1, 3, 3, 1]
+    along both axes, every other pixel kept, times the gain. The transpose of doubling with the same gain.
     """
     halved: Tensor = _BilinearHalved.apply(maps, gain)  # type: ignore[no-untyped-call]
     return halved

@@ -1,7 +1,6 @@
 """The modern baseline: R3GAN with its published settings, and narrow for a CPU.
 
-Functions as in `base.py`. The published sets are made for one size; at another, networks have more or fewer stages. What
-changes during training is `burn_in`. The published augmentations are not part of these recipes.
+Functions as in `base.py`. The published sets are made for one size; at another, networks have more or fewer stages.
 """
 
 from __future__ import annotations
@@ -115,8 +114,8 @@ def r3gan_small(
     """R3GAN narrow enough for minutes on a CPU, for images of 28 to 32 pixels.
 
     Ours: the networks of Huang et al. 2024 with one block at each resolution and half the channels at each doubling,
-    higher rates and smaller batches; both players are updated from the same point, so that the pass that gives R1 and R2
-    gives the generator's gradient too. What was tried is in docs/log.md.
+    higher rates and smaller batches; both players are updated from the same point, so that the pass that gives R1 and
+    R2 gives the generator's gradient too. What was tried is in docs/log.md.
 
     Args:
         size: (height, width) in pixels, each 4 to 7 times the same power of two.

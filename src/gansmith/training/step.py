@@ -12,10 +12,10 @@ of all ranks, each of which computes its share of it. Nothing here waits for the
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from gansmith import runtime, schedule
 from gansmith.build import build_networks, build_optimizer
