@@ -34,17 +34,6 @@ class Block(nn.Module):
         return maps + self.third(inner)
 
 
-class Stage(nn.Module):
-    """The blocks of one resolution."""
-
-    def __init__(self, width: int, num_blocks: int) -> None:
-        super().__init__()
-        self.blocks = nn.Sequential(*(Block(width) for _ in range(num_blocks)))
-
-    def forward(self, maps: Tensor) -> Tensor:
-        return self.blocks(maps)
-
-
 class Resampling(nn.Module):
     """Doubles or halves a map of so many channels."""
 
@@ -59,30 +48,50 @@ class Resampling(nn.Module):
         return self.function(maps, self.kernel, stride=2, padding=1, groups=self.channels)
 
 
-def transition(before: int, after: int) -> nn.Module:
-    """A convolution 1x1 where widths differ."""
-    return nn.Identity() if before == after else nn.Conv2d(before, after, 1, bias=False)
+class Stage(nn.Module):
+    """One resolution: the map gets its size, its width by a convolution 1x1, and goes through blocks."""
+
+    def __init__(self, before: int, width: int, num_blocks: int, resampling: str | None) -> None:
+        super().__init__()
+        self.transition = nn.Identity() if before == width else nn.Conv2d(before, width, 1, bias=False)
+        self.double = Resampling(width, True) if resampling == "double" else nn.Identity()
+        self.halve = Resampling(before, False) if resampling == "halve" else nn.Identity()
+        self.blocks = nn.Sequential(*(Block(width) for _ in range(num_blocks)))
+
+    def forward(self, maps: Tensor) -> Tensor:
+        return self.blocks(self.double(self.transition(self.halve(maps))))
+
+
+def stages_of(widths: list[int], num_blocks: int, resampling: str) -> nn.Sequential:
+    """Return the stages of a network, of which the first keeps its map."""
+    stages = [Stage(before, width, num_blocks, resampling) for before, width in pairwise(widths)]
+    return nn.Sequential(Stage(widths[0], widths[0], num_blocks, None), *stages)
+
+
+class BaseMaps(nn.Module):
+    """Learned maps, scaled by the latents."""
+
+    def __init__(self, latent_dim: int, width: int, size: tuple[int, int]) -> None:
+        super().__init__()
+        self.scale = nn.Linear(latent_dim, width, bias=False)
+        self.maps = nn.Parameter(torch.randn(1, width, *size))
+
+    def forward(self, latents: Tensor) -> Tensor:
+        return self.maps * self.scale(latents)[:, :, None, None]
 
 
 class R3GANGenerator(nn.Module):
-    """Learned base maps, scaled by the latents; then the stages and a convolution 1x1."""
+    """Base maps, the stages and a convolution 1x1."""
 
     def __init__(self, settings: dict, shape: tuple[int, int, int], base: tuple[int, int, int]) -> None:
         super().__init__()
-        height, width, doublings = base
-        widths = widths_of(settings, doublings)
-        self.scale = nn.Linear(settings["latent_dim"], widths[0], bias=False)
-        self.base = nn.Parameter(torch.randn(1, widths[0], height, width))
-        self.stages = nn.ModuleList(Stage(width, settings["blocks"]) for width in widths)
-        self.transitions = nn.ModuleList(transition(before, after) for before, after in pairwise(widths))
-        self.doublings = nn.ModuleList(Resampling(width, True) for width in widths[1:])
+        widths = widths_of(settings, base[2])
+        self.base = BaseMaps(settings["latent_dim"], widths[0], base[:2])
+        self.stages = stages_of(widths, settings["blocks"], "double")
         self.image = nn.Conv2d(widths[-1], shape[0], 1, bias=False)
 
     def forward(self, latents: Tensor) -> Tensor:
-        maps = self.stages[0](self.base * self.scale(latents)[:, :, None, None])
-        for narrow, double, stage in zip(self.transitions, self.doublings, self.stages[1:], strict=True):
-            maps = stage(double(narrow(maps)))
-        return self.image(maps)
+        return self.image(self.stages(self.base(latents)))
 
 
 class R3GANDiscriminator(nn.Module):
@@ -90,27 +99,21 @@ class R3GANDiscriminator(nn.Module):
 
     def __init__(self, settings: dict, shape: tuple[int, int, int], base: tuple[int, int, int]) -> None:
         super().__init__()
-        height, width, doublings = base
-        widths = widths_of(settings, doublings)[::-1]
+        widths = widths_of(settings, base[2])[::-1]
         self.image = nn.Conv2d(shape[0], widths[0], 1, bias=False)
-        self.stages = nn.ModuleList(Stage(width, settings["blocks"]) for width in widths)
-        self.transitions = nn.ModuleList(transition(before, after) for before, after in pairwise(widths))
-        self.halvings = nn.ModuleList(Resampling(width, False) for width in widths[:-1])
-        self.logit = Head(widths[-1], height, width)
+        self.stages = stages_of(widths, settings["blocks"], "halve")
+        self.logit = Head(widths[-1], base[:2])
 
     def forward(self, images: Tensor) -> Tensor:
-        maps = self.stages[0](self.image(images))
-        for halve, widen, stage in zip(self.halvings, self.transitions, self.stages[1:], strict=True):
-            maps = stage(widen(halve(maps)))
-        return self.logit(maps)
+        return self.logit(self.stages(self.image(images)))
 
 
 class Head(nn.Module):
     """A depthwise convolution over the whole map, then a dense layer to a logit."""
 
-    def __init__(self, channels: int, height: int, width: int) -> None:
+    def __init__(self, channels: int, size: tuple[int, int]) -> None:
         super().__init__()
-        self.filter = nn.Parameter(torch.randn(1, channels, height, width) / math.sqrt(height * width))
+        self.filter = nn.Parameter(torch.randn(1, channels, *size) / math.sqrt(math.prod(size)))
         self.dense = nn.Linear(channels, 1, bias=False)
 
     def forward(self, maps: Tensor) -> Tensor:

@@ -247,7 +247,7 @@ def _narrowed(network: Settings) -> Settings:
             divisor = SHRINK**2 if values["family"] in ("resnet", "r3gan") else SHRINK
             changes[name] = max(values[name] // divisor, SMALLEST_WIDTH)
     if values["family"] == "r3gan":
-        changes["width"] = whole_groups(changes["width"])
+        changes |= {"width": whole_groups(changes["width"]), "constant": 1, "blocks": 1}
     return network.model_copy(update=changes)
 
 

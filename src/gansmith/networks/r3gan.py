@@ -7,8 +7,9 @@ bfloat16 is for the three highest resolutions; below them everything is computed
 from __future__ import annotations
 
 import math
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import nullcontext
 from itertools import pairwise
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
@@ -59,30 +60,38 @@ class Block(nn.Module):
 
 
 class Stage(nn.Module):
-    """The blocks of one resolution.
+    """One resolution: the map comes from the one before, then blocks.
 
     Args:
-        width: channels.
+        before: channels of the map that comes.
+        width: channels here; a convolution 1x1, where they differ, is computed on the smaller map: it commutes with the
+            filter.
         num_blocks: one after another.
         is_rough: computed in the precision that autocast asks for, else in float32.
+        resized: what happens to the map that comes.
     """
 
-    def __init__(self, width: int, num_blocks: int, is_rough: bool) -> None:
+    def __init__(
+        self, before: int, width: int, num_blocks: int, is_rough: bool, resized: Literal["doubled", "halved", "not"]
+    ) -> None:
         super().__init__()
+        self.transition = None if before == width else nn.Conv2d(before, width, 1, bias=False)
         self.blocks = nn.ModuleList(Block(width) for _ in range(num_blocks))
-        self.is_rough = is_rough
+        self.is_rough, self.resized = is_rough, resized
 
     def forward(self, maps: Tensor, through: Pass = PLAIN) -> Tensor:
-        """Return (N, width, H, W) for maps of that shape."""
-        with self.precision(maps.device):
+        """Return (N, width, H, W); maps (N, before, H, W), or half or twice that size."""
+        with nullcontext() if self.is_rough else full_precision(maps.device):
             maps = _in_precision(maps)
+            if self.resized == "halved":
+                maps = bilinear_halved(maps)
+            if self.transition is not None:
+                maps = through.layer(self.transition, maps)
+            if self.resized == "doubled":
+                maps = bilinear_doubled(maps)
             for block in self.blocks:
                 maps = block(maps, through)
             return maps
-
-    def precision(self, device: torch.device) -> AbstractContextManager[object]:
-        """Return the context of this resolution."""
-        return nullcontext() if self.is_rough else full_precision(device)
 
 
 def _in_precision(maps: Tensor) -> Tensor:
@@ -98,7 +107,7 @@ def _draw(weight: Tensor, gain: float, fan_in: int) -> None:
         nn.init.normal_(weight, 0.0, gain / math.sqrt(fan_in))
 
 
-def _initialise(network: nn.Module, stages: nn.ModuleList) -> None:
+def _initialise(network: nn.Module) -> None:
     """Draw normal weights of std gain / sqrt(fan-in); biases 0. Inside blocks the gain is sqrt(2 / 1.04) L^(-1/4) for L
     blocks in the network, and the last convolution of each is 0 (as in Fixup, Zhang et al. 2019); elsewhere it is 1.
     """
@@ -115,8 +124,27 @@ def _initialise(network: nn.Module, stages: nn.ModuleList) -> None:
         nn.init.zeros_(block.third.weight)
 
 
+class BaseMaps(nn.Module):
+    """Learned maps, each scaled by a bias-free dense layer of the latents.
+
+    Args:
+        in_features: of a sample.
+        shape: (C, H, W) of the maps.
+    """
+
+    def __init__(self, in_features: int, shape: tuple[int, int, int]) -> None:
+        super().__init__()
+        self.scale = nn.Linear(in_features, shape[0], bias=False)
+        self.maps = nn.Parameter(torch.empty(1, *shape))
+
+    def forward(self, latents: Tensor) -> Tensor:
+        """Return (N, C, H, W), channels last in memory, for (N, in_features)."""
+        scaled: Tensor = self.maps * self.scale(latents)[:, :, None, None]
+        return scaled.contiguous(memory_format=torch.channels_last)
+
+
 class R3GANGeneratorNetwork(nn.Module):
-    """Latents -> scales of learned base maps -> stages, the map doubled between them -> conv 1x1 -> images.
+    """Latents -> scaled base maps -> stages, each of twice the size -> conv 1x1 -> images.
 
     Args:
         settings: widths, blocks and latent dimension.
@@ -127,19 +155,20 @@ class R3GANGeneratorNetwork(nn.Module):
 
     def __init__(self, settings: R3GANGenerator, size: Size, channels: int, num_classes: int = 0) -> None:
         super().__init__()
-        stages = required_stages(size)
-        self.latent_dim, count = settings.latent_dim, stages.num_doublings + 1
+        base = required_stages(size)
+        self.latent_dim, count = settings.latent_dim, base.num_doublings + 1
         widths = widths_of(settings.width, settings.constant, count)
         self.embedding = nn.Embedding(num_classes, EMBEDDING_DIM) if num_classes else None
-        self.scale = nn.Linear(settings.latent_dim + EMBEDDING_DIM * (num_classes > 0), widths[0], bias=False)
-        self.base = nn.Parameter(torch.empty(1, widths[0], stages.height, stages.width))
-        self.stages = nn.ModuleList(
-            Stage(width, settings.blocks, index >= count - NUM_ROUGH) for index, width in enumerate(widths)
-        )
-        self.transitions = nn.ModuleList(_transition(before, after) for before, after in pairwise(widths))
+        in_features = settings.latent_dim + (EMBEDDING_DIM if num_classes else 0)
+        self.base = BaseMaps(in_features, (widths[0], base.height, base.width))
+        first = Stage(widths[0], widths[0], settings.blocks, count <= NUM_ROUGH, "not")
+        self.stages = nn.Sequential(first, *(
+            Stage(before, width, settings.blocks, index >= count - NUM_ROUGH, "doubled")
+            for index, (before, width) in enumerate(pairwise(widths), start=1)
+        ))  # fmt: skip
         self.image = nn.Conv2d(widths[-1], channels, 1, bias=False)
-        _initialise(self, self.stages)
-        _draw(self.base, 1.0, 1)
+        _initialise(self)
+        _draw(self.base.maps, 1.0, 1)
         if self.embedding is not None:
             _draw(self.embedding.weight, 1.0, num_classes)
 
@@ -148,37 +177,26 @@ class R3GANGeneratorNetwork(nn.Module):
         with full_precision(latents.device):
             if self.embedding is not None:
                 latents = torch.cat([latents, self.embedding(required(labels))], 1)
-            maps = (self.base * self.scale(latents)[:, :, None, None]).contiguous(memory_format=torch.channels_last)
-        maps = self.stages[0](maps)
-        for transition, stage in zip(self.transitions, list(self.stages)[1:], strict=True):
-            with stage.precision(maps.device):
-                maps = bilinear_doubled(transition(_in_precision(maps)))
-            maps = stage(maps)
-        images: Tensor = self.image(maps)
+            maps = self.base(latents)
+        images: Tensor = self.image(self.stages(maps))
         return images
 
 
-def _transition(before: int, after: int) -> nn.Module:
-    """A convolution 1x1 where widths differ. It commutes with the filter, so it is computed on the smaller map."""
-    return nn.Identity() if before == after else nn.Conv2d(before, after, 1, bias=False)
-
-
 class R3GANDiscriminatorNetwork(nn.Module):
-    """Images -> conv 1x1 -> stages, the map halved between them -> one logit each. Arguments as
-    `R3GANGeneratorNetwork`.
-    """
+    """Images -> conv 1x1 -> stages, each of half the size -> one logit each. Arguments as `R3GANGeneratorNetwork`."""
 
     def __init__(self, settings: R3GANDiscriminator, size: Size, channels: int, num_classes: int = 0) -> None:
         super().__init__()
         base = required_stages(size)
         widths = widths_of(settings.width, settings.constant, base.num_doublings + 1)[::-1]
         self.image = nn.Conv2d(channels, widths[0], 1, bias=False)
-        self.stages = nn.ModuleList(
-            Stage(width, settings.blocks, index < NUM_ROUGH) for index, width in enumerate(widths)
-        )
-        self.transitions = nn.ModuleList(_transition(before, after) for before, after in pairwise(widths))
+        first = Stage(widths[0], widths[0], settings.blocks, True, "not")
+        self.stages = nn.ModuleList([first, *(
+            Stage(before, width, settings.blocks, index < NUM_ROUGH, "halved")
+            for index, (before, width) in enumerate(pairwise(widths), start=1)
+        )])  # fmt: skip
         self.logit = Head(widths[-1], (base.height, base.width), num_classes)
-        _initialise(self, self.stages)
+        _initialise(self)
         self.logit.initialise()
 
     def forward(self, images: Tensor, labels: Tensor | None = None) -> Tensor:
@@ -187,20 +205,16 @@ class R3GANDiscriminatorNetwork(nn.Module):
 
     def run(self, images: Tensor, labels: Tensor | None, through: Pass) -> Tensor:
         """Return what `forward` does, computed through a pass (`layers/piecewise.py`)."""
-        maps = self.stages[0](through.layer(self.image, images), through)
-        for transition, stage in zip(self.transitions, list(self.stages)[1:], strict=True):
-            with stage.precision(maps.device):
-                maps = bilinear_halved(_in_precision(maps))
-                maps = maps if isinstance(transition, nn.Identity) else through.layer(transition, maps)
+        maps = through.layer(self.image, images)
+        for stage in self.stages:
             maps = stage(maps, through)
         with full_precision(images.device):
-            maps = at_least_float32(maps)
-            return through.layer(lambda values: self.logit(values, labels), maps)
+            return through.layer(lambda values: self.logit(values, labels), at_least_float32(maps))
 
 
 class Head(nn.Module):
     """A filter for each channel over its whole map, then a dense layer; with classes, the product of the features with
-    an embedding of the class. No bias. In float32.
+    an embedding of the class. No bias. Linear.
 
     Args:
         width: channels of the map.
@@ -222,6 +236,6 @@ class Head(nn.Module):
             _draw(self.embedding.weight, 1 / math.sqrt(width), number)
 
     def forward(self, maps: Tensor, labels: Tensor | None = None) -> Tensor:
-        """Return (N,) logits for maps (N, width, h, w), linear in them."""
-        features = self.dense((maps * self.filter).sum((2, 3)))
+        """Return (N,) logits for maps (N, width, h, w)."""
+        features: Tensor = self.dense((maps * self.filter).sum((2, 3)))
         return features[:, 0] if self.embedding is None else (features * self.embedding(required(labels))).sum(1)

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor
+from torch.autograd.graph import get_gradient_edge
 
 from gansmith import ranks, runtime
 from gansmith.data import Batch
@@ -84,7 +85,7 @@ def _by_repeating(
     scale = 1 / (count * ranks.current().size)
     # A pair that the loss is indifferent to still has slopes; what it adds is beyond float32.
     starts = torch.where(starts.abs() < scale * SMALLEST_START, scale * SMALLEST_START, starts)
-    slopes, *outer = torch.autograd.grad(logits, [images, *recorded.edges], starts)
+    slopes, *outer = torch.autograd.grad(logits, [get_gradient_edge(images), *recorded.edges], starts)
     along = [-1, *[1] * (images.ndim - 1)]
     slopes = at_least_float32(slopes) / starts.view(along)
     both = [scale * weights.get(name, 0.0) for name in SHARED]
