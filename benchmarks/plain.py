@@ -3,7 +3,8 @@
 It trains the same networks (`plain_models.py`) from the same initial distribution, with the same loss, optimiser
 settings and batch sizes, and does nothing for speed: float32, eager, maps in PyTorch's usual memory order (N, C, H, W),
 real and fake images through D in separate passes, D and G in turn, fresh fakes for the G step, whose backward pass also
-computes gradients of D that nobody uses; a Dataset that converts one image at a time, and a DataLoader. It has no
+computes gradients of D that nobody uses, penalties by differentiating twice; a Dataset that converts one image at a
+time, and a DataLoader. It has no
 average of the weights, no random numbers that can be repeated and no record of losses, which gansmith has.
 
 It imports nothing of gansmith, so that it can be read and trusted alone. `recipe` is a gansmith recipe as a dictionary
@@ -77,7 +78,12 @@ def refuse_what_is_not_done(recipe: dict) -> None:
     optimizers = [recipe[name]["name"] for name in ("generator_optimizer", "discriminator_optimizer") if name in recipe]
     reasons = {
         "classes": recipe["num_classes"] > 0,
-        "penalties": adversarial and bool(recipe["penalties"]),
+        "penalties but R1 and R2 at every step": adversarial
+        and any(name not in ("r1", "r2") or settings["every"] > 1 for name, settings in recipe["penalties"].items()),
+        "burn-in": recipe.get("burn_in") is not None,
+        "mixed families": adversarial
+        and "r3gan" in (families := [recipe[name]["family"] for name in ("generator", "discriminator")])
+        and len(set(families)) > 1,
         "regularisation": any(recipe["regularisation"].values()),
         "optimisers but Adam": any(name != "adam" for name in optimizers),
         f"the objective {recipe['objective']}": recipe["objective"] not in ("adversarial", "autoencoder"),
@@ -142,7 +148,8 @@ class PlainLoop:
             real = next(self.real_images)
             fake = self.generator(torch.randn(self.batch_size, self.latent_dim))
             self.optimizer_d.zero_grad()
-            loss_d(self.discriminator(real), self.discriminator(fake.detach())).mean().backward()
+            (real_logits, r1), (fake_logits, r2) = self.scores(real, "r1"), self.scores(fake.detach(), "r2")
+            (loss_d(real_logits, fake_logits) + r1 + r2).mean().backward()
             self.optimizer_d.step()
             self.images_seen += self.batch_size
 
@@ -154,6 +161,15 @@ class PlainLoop:
         loss_g(real_logits, self.discriminator(fake)).mean().backward()
         self.optimizer_g.step()
         return None
+
+    def scores(self, images: Tensor, penalty: str) -> tuple[Tensor, Tensor | float]:
+        """Return D's logits, and weight / 2 |gradient|^2 of each image (Mescheder et al. 2018), if it is penalised."""
+        if penalty not in self.recipe["penalties"]:
+            return self.discriminator(images), 0.0
+        images.requires_grad_(True)
+        logits = self.discriminator(images)
+        (gradients,) = torch.autograd.grad(logits.sum(), images, create_graph=True)
+        return logits, self.recipe["penalties"][penalty]["weight"] / 2 * (gradients**2).sum((1, 2, 3))
 
     def step_of_autoencoder(self) -> None:
         real = next(self.real_images)

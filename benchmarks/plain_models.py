@@ -1,4 +1,4 @@
-"""The networks of the plain loop (`plain.py`): gansmith's four families in plain layers of PyTorch.
+"""The networks of the plain loop (`plain.py`): gansmith's families in plain layers of PyTorch.
 
 They carry the names of gansmith's. Maps have another order in memory, and so have the values where a map is flattened:
 `load_into_plain` and `state_dict_from_plain` translate the weights.
@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from itertools import pairwise
 
+import plain_r3gan
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import avg_pool2d, relu
@@ -252,6 +253,8 @@ def draw_weights(network: nn.Module, family: str) -> None:
 def build_networks(recipe: dict) -> tuple[nn.Module, nn.Module]:
     """Return the generator and the discriminator (of an autoencoder: the encoder), with fresh weights."""
     shape = (recipe["channels"], *recipe["size"])
+    if recipe["generator"]["family"] == "r3gan":
+        return build_r3gan(recipe, shape)
     generator = GENERATORS[recipe["generator"]["family"]](recipe["generator"], shape)
     draw_weights(generator, recipe["generator"]["family"])
     if recipe["objective"] == "autoencoder":
@@ -265,6 +268,16 @@ def build_networks(recipe: dict) -> tuple[nn.Module, nn.Module]:
         for layer in list(discriminator.modules()):
             if isinstance(layer, nn.Conv2d | nn.Linear):
                 spectral_norm(layer)
+    return generator, discriminator
+
+
+def build_r3gan(recipe: dict, shape: tuple[int, int, int]) -> tuple[nn.Module, nn.Module]:
+    """Return R3GAN's generator and discriminator with fresh weights."""
+    base = base_of(recipe["size"])
+    generator = plain_r3gan.R3GANGenerator(recipe["generator"], shape, base)
+    discriminator = plain_r3gan.R3GANDiscriminator(recipe["discriminator"], shape, base)
+    for network in (generator, discriminator):
+        plain_r3gan.draw_weights(network)
     return generator, discriminator
 
 

@@ -10,7 +10,7 @@ import pytest
 ROOT = Path(__file__).parents[1] / "src" / "gansmith"
 LAYERS: list[set[str]] = [
     {"errors", "version"},
-    {"settings", "recipe", "sizes", "recipes", "overrides", "request", "facts", "budget", "report"},
+    {"settings", "recipe", "schedule", "sizes", "recipes", "overrides", "request", "facts", "budget", "report"},
     {"runtime", "ranks", "images", "layers", "losses", "penalties", "regularisation", "ema", "data"}
     | {f"evaluation.{name}" for name in ("extractor", "intervals", "moments", "frechet", "kernel", "neighbours")}
     | {"evaluation.memorisation", "evaluation.classes"},
@@ -24,6 +24,7 @@ LAYERS: list[set[str]] = [
         "training.step",
         "training.descent",
         "training.gradients",
+        "training.shared_pass",
         "training.objective",
         "training.adversarial",
         "training.autoencoder",

@@ -20,15 +20,16 @@ WARM_UP_SHARE = 0.05
 """The half-life is at most this share of the images seen, so that the first weights are soon forgotten."""
 
 
-def ema_decay(half_life_images: int, images_seen: int, batch_size: int) -> float:
+def ema_decay(half_life_images: float, images_seen: int | None, batch_size: int) -> float:
     """Return the weight of the old average: 0.5 ^ (batch / half-life), 0 for a half-life of 0 (Huang et al. 2024).
 
     Args:
         half_life_images: from the recipe; shortened to 5 % of `images_seen` at the start of training.
-        images_seen: real images shown to D so far, this step's included.
+        images_seen: real images shown to D so far, this step's included; None where the recipe has a schedule of its
+            own, which nothing shortens.
         batch_size: images of this step.
     """
-    half_life = min(float(half_life_images), WARM_UP_SHARE * images_seen)
+    half_life = half_life_images if images_seen is None else min(half_life_images, WARM_UP_SHARE * images_seen)
     return 0.5 ** (batch_size / half_life) if half_life > 0 else 0.0
 
 

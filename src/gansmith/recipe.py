@@ -17,6 +17,7 @@ from gansmith.settings import (
     SGD,
     Adam,
     AdversarialLossName,
+    BurnIn,
     DCGANDiscriminator,
     DCGANEncoder,
     DCGANGenerator,
@@ -35,28 +36,31 @@ from gansmith.settings import (
     PenaltyName,
     PenaltySettings,
     Precision,
+    R3GANDiscriminator,
+    R3GANGenerator,
     Regularisation,
     ResNetDiscriminator,
     ResNetGenerator,
     RMSprop,
     Settings,
     UpdateName,
+    whole_groups,
 )
 
 SHRINK, SMALLEST_WIDTH = 8, 4
 """`Recipe.shrunk` divides widths by this, down to the smallest."""
-SHRUNK_BATCH = 8
+SHRUNK_BATCH, SHRUNK_HALF_LIFE, SHRUNK_LENGTH = 8, 64, 1_000
 UNUSED: dict[ObjectiveName, frozenset[str]] = {
     "adversarial": frozenset({"encoder"}),
     "autoencoder": frozenset({
         "discriminator", "discriminator_optimizer", "discriminator_steps", "generator_batch_size", "penalties",
-        "update",
+        "penalties_share_pass", "update",
     }),
 }  # fmt: skip
 """The fields that an objective knows nothing of. They keep their defaults, and are left out of the recipe's JSON, so
 that a field added for one objective changes no id of another's recipes.
 """
-ADDED = {"update": "alternating"}
+ADDED: dict[str, Any] = {"update": "alternating", "penalties_share_pass": False, "burn_in": None}
 """Fields that recipes have had only since later, with the default that says what was done before: at that, they are
 left out of the JSON, so that ids of before stand.
 """
@@ -79,10 +83,12 @@ class Recipe(Settings):
     encoder: EncoderSettings | None = None  # an autoencoder has one, of as many latents as its generator
     loss: LossName = "non_saturating"
     penalties: dict[PenaltyName, PenaltySettings] = Field(default_factory=dict)
+    penalties_share_pass: bool = False  # R1 and R2 from the pass that gives the logits, in its precision
     regularisation: Regularisation = Regularisation()
     generator_optimizer: OptimizerSettings = Adam()  # of an autoencoder: of both networks, which share one loss
     discriminator_optimizer: OptimizerSettings = Adam()
     learning_rate_schedule: LinearDecay | None = None
+    burn_in: BurnIn | None = None
     batch_size: PositiveInt = 128  # real images, and fakes, of one discriminator step
     generator_batch_size: PositiveInt | None = None  # fakes of one generator step; null: as many as batch_size
     discriminator_steps: PositiveInt = 1  # n_dis: discriminator steps per generator step
@@ -137,6 +143,16 @@ class Recipe(Settings):
                 f"update simultaneous scores the same fakes for both players, but batch_size {self.batch_size} and "
                 f"generator_batch_size {self.generator_batch_size} differ; set generator_batch_size=null"
             )
+        if self.penalties_share_pass and "gradient_penalty" in self.penalties:
+            raise ValueError(
+                "penalties_share_pass true takes gradients at the images that are scored, but penalty gradient_penalty "
+                "wants them between; take r1 and r2, or set penalties_share_pass=false"
+            )
+        optimizers = {self.optimizer_of(name).name for name in self.networks}
+        if self.burn_in is not None and self.burn_in.beta2 is not None and optimizers != {"adam"}:
+            raise ValueError(
+                f"burn_in.beta2 is of Adam, but the optimisers are {', '.join(sorted(optimizers))}; leave it out"
+            )
         if self.num_classes == 1:
             raise ValueError("num_classes 1: one class tells the networks nothing; 0 is unconditional")
         return self
@@ -181,8 +197,8 @@ class Recipe(Settings):
         """Whether a network normalises over the batch in training."""
         return (
             self.discriminator_mixes_images
-            or not isinstance(self.generator, MLPGenerator)
-            or bool(self.generator.normalisation)
+            or not isinstance(self.generator, MLPGenerator | R3GANGenerator)
+            or (isinstance(self.generator, MLPGenerator) and bool(self.generator.normalisation))
         )
 
     @property
@@ -214,8 +230,9 @@ class Recipe(Settings):
             **{name: _narrowed(network) for name, network in self.networks.items()},
             batch_size=SHRUNK_BATCH,
             generator_batch_size=self.generator_batch_size and generator_batch,
-            learning_rate_schedule=self.learning_rate_schedule and LinearDecay(length_images=1_000),
-            ema_half_life_images=min(self.ema_half_life_images, 64),
+            learning_rate_schedule=self.learning_rate_schedule and LinearDecay(length_images=SHRUNK_LENGTH),
+            burn_in=self.burn_in and _shortened(self.burn_in),
+            ema_half_life_images=min(self.ema_half_life_images, SHRUNK_HALF_LIFE),
         )
 
 
@@ -227,14 +244,26 @@ def _narrowed(network: Settings) -> Settings:
     for name in ("width", "latent_dim"):
         if name in values:
             # Residual networks have as many channels at every resolution and need more.
-            divisor = SHRINK**2 if values["family"] == "resnet" else SHRINK
+            divisor = SHRINK**2 if values["family"] in ("resnet", "r3gan") else SHRINK
             changes[name] = max(values[name] // divisor, SMALLEST_WIDTH)
+    if values["family"] == "r3gan":
+        changes |= {"width": whole_groups(changes["width"]), "constant": 1, "blocks": 1}
     return network.model_copy(update=changes)
 
 
+def _shortened(burn_in: BurnIn) -> BurnIn:
+    half_life = burn_in.ema_half_life_images
+    return burn_in.model_copy(
+        update={
+            "length_images": SHRUNK_LENGTH,
+            "ema_half_life_images": None if half_life is None else min(half_life, SHRUNK_HALF_LIFE),
+        }
+    )
+
+
 __all__ = [
-    "SGD", "Adam", "AdversarialLossName", "DCGANDiscriminator", "DCGANEncoder", "DCGANGenerator",
+    "SGD", "Adam", "AdversarialLossName", "BurnIn", "DCGANDiscriminator", "DCGANEncoder", "DCGANGenerator",
     "DenseConvDiscriminator", "DenseConvGenerator", "LinearDecay", "LossName", "MLPDiscriminator", "MLPGenerator",
-    "PenaltyName", "PenaltySettings", "Precision", "RMSprop", "Recipe", "Regularisation", "ResNetDiscriminator",
-    "ResNetGenerator", "Settings",
+    "PenaltyName", "PenaltySettings", "Precision", "R3GANDiscriminator", "R3GANGenerator", "RMSprop", "Recipe",
+    "Regularisation", "ResNetDiscriminator", "ResNetGenerator", "Settings",
 ]  # fmt: skip

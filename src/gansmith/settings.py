@@ -5,7 +5,8 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+import math
+from typing import Annotated, ClassVar, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, PositiveInt
 
@@ -21,6 +22,7 @@ Weight = Annotated[float, Field(ge=0)]
 Share = Annotated[float, Field(ge=0, lt=1)]
 Width = Annotated[int, Field(gt=0, le=2**20)]
 Widths = Annotated[tuple[Width, ...], Field(min_length=1)]
+GroupedWidth = Annotated[int, Field(gt=0, le=2**20, multiple_of=8)]
 
 
 class Settings(BaseModel):
@@ -111,6 +113,36 @@ class ResNetDiscriminator(Settings):
     normalisation: Literal["spectral"] | None = "spectral"
 
 
+def whole_groups(width: float) -> int:
+    """Return the least multiple of 8, at least 8, that is not below this number of channels: twice as many are whole
+    groups of 16.
+    """
+    return max(1, math.ceil(width / 8)) * 8
+
+
+class R3GANGenerator(Settings):
+    """Learnable base maps scaled by the latents, residual blocks without normalisation, bilinear doubling; no tanh
+    (Huang et al. 2024).
+    """
+
+    family: Literal["r3gan"] = "r3gan"
+    latent_dim: Width = 64
+    width: GroupedWidth = 768  # channels of the base map; blocks are twice as wide inside, in groups of 16
+    constant: PositiveInt = 4  # resolutions of that width, from the base map up; each one above has half of the last
+    blocks: PositiveInt = 2  # at each resolution
+
+
+class R3GANDiscriminator(Settings):
+    """The generator mirrored: blocks and bilinear halving down to the base map, then one logit (Huang et al. 2024)."""
+
+    family: Literal["r3gan"] = "r3gan"
+    width: GroupedWidth = 768  # as in the generator
+    constant: PositiveInt = 4
+    blocks: PositiveInt = 2
+
+    normalisation: ClassVar[None] = None  # there is none to choose
+
+
 class Adam(Settings):
     """Adam (Kingma & Ba 2015)."""
 
@@ -164,11 +196,30 @@ class LinearDecay(Settings):
         return 1.0 - (1.0 - self.final_factor) * min(1.0, images / self.length_images)
 
 
+class BurnIn(Settings):
+    """What is different at the start of training: the values there, which move to the recipe's own by half a cosine
+    over `length_images`, then stay (Huang et al. 2024). Null and a factor of 1 leave a value as it is.
+    """
+
+    length_images: PositiveInt
+    learning_rate_factor: Weight = 1.0  # x both learning rates
+    penalty_factor: Weight = 1.0  # x the weights of all penalties
+    beta2: Share | None = None  # of Adam, for both networks
+    ema_half_life_images: Annotated[int, Field(ge=0)] | None = None  # instead of the rule of 5 % of the images seen
+    augmentation_probability: Annotated[float, Field(ge=0, le=1)] | None = None
+
+    def share(self, images: int) -> float:
+        """Return how far the way is gone after so many images seen: 0 at the start, 1 at the end and after."""
+        return 0.5 * (1.0 - math.cos(math.pi * min(1.0, images / self.length_images)))
+
+
 GeneratorSettings = Annotated[
-    MLPGenerator | DCGANGenerator | DenseConvGenerator | ResNetGenerator, Field(discriminator="family")
+    MLPGenerator | DCGANGenerator | DenseConvGenerator | ResNetGenerator | R3GANGenerator,
+    Field(discriminator="family"),
 ]
 DiscriminatorSettings = Annotated[
-    MLPDiscriminator | DCGANDiscriminator | DenseConvDiscriminator | ResNetDiscriminator, Field(discriminator="family")
+    MLPDiscriminator | DCGANDiscriminator | DenseConvDiscriminator | ResNetDiscriminator | R3GANDiscriminator,
+    Field(discriminator="family"),
 ]
 EncoderSettings = DCGANEncoder
 NetworkSettings = GeneratorSettings | DiscriminatorSettings | EncoderSettings

@@ -22,6 +22,7 @@ from gansmith.recipe import (
     LinearDecay,
     MLPDiscriminator,
     PenaltySettings,
+    R3GANDiscriminator,
     Recipe,
     Regularisation,
     ResNetDiscriminator,
@@ -36,12 +37,13 @@ CPU = torch.device("cpu")
 NUM_CLASSES = 3
 OBJECTIVE = Adversarial()
 GANS = [name for name in RECIPES if RECIPES[name]().objective == "adversarial"]
-FAMILIES = ["mlp", "dcgan-small", "dense-conv", "resnet"]
+FAMILIES = ["mlp", "dcgan-small", "dense-conv", "resnet", "r3gan-small"]
 WITHOUT_NORM = {
     "mlp": MLPDiscriminator(hidden=(8, 8)),
     "dcgan": DCGANDiscriminator(width=4),
     "dense-conv": DenseConvDiscriminator(width=4),
     "resnet": ResNetDiscriminator(width=4, normalisation=None),
+    "r3gan": R3GANDiscriminator(width=8, constant=1, blocks=1),
 }
 
 
@@ -85,7 +87,8 @@ def test_every_recipe_trains_with_every_loss_and_resumes_bit_for_bit(name, loss,
     resumed = resumed_from(state, tmp_path)
     (second,) = advance(state, 1)
     for measured in (first, second):
-        assert {"loss_d", "loss_g", "d_accuracy"} == measured.keys()
+        penalties = {f"penalty_{penalty}" for penalty in state.recipe.penalties}
+        assert {"loss_d", "loss_g", "d_accuracy"} | penalties == measured.keys()
         assert all(value.isfinite() for value in measured.values())
     assert state.is_finite()
     advance(resumed, 1)
@@ -101,7 +104,7 @@ SUBSETS = [subset for size in range(1, 4) for subset in itertools.combinations(P
 def test_every_family_trains_with_any_penalties_each_in_its_turn(name, subset):
     turns = {"r1": 1, "r2": 2, "gradient_penalty": 3}
     penalties = {penalty: PenaltySettings(weight=0.1, every=turns[penalty]) for penalty in subset}
-    state = begin(small(name, NUM_CLASSES, penalties=penalties, discriminator_steps=1))
+    state = begin(small(name, NUM_CLASSES, penalties=penalties, discriminator_steps=1, penalties_share_pass=False))
     for step, measured in enumerate(advance(state, 4)):
         applied = {key.removeprefix("penalty_") for key in measured if key.startswith("penalty_")}
         assert applied == {penalty for penalty in subset if step % turns[penalty] == 0}

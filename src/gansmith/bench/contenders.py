@@ -23,7 +23,7 @@ from gansmith.training.objectives import OBJECTIVES
 
 NOISE_IMAGES = 10_000
 WORKERS = (0, 1, 2)
-PLAIN_FILES = ("plain.py", "plain_models.py")
+PLAIN_FILES = ("plain.py", "plain_models.py", "plain_r3gan.py")
 CPU = torch.device("cpu")
 
 

@@ -2,13 +2,75 @@
 
 from __future__ import annotations
 
+import functools
+from typing import Any
+
+import torch
 from torch import Tensor, nn
-from torch.nn.functional import conv2d, pad, pixel_shuffle
+from torch.nn.functional import conv2d, conv_transpose2d, pad, pixel_shuffle
 
 from gansmith.layers.product import doubled, halved
+from gansmith.runtime import full_precision
 
 MOST_THIN_CHANNELS = 4
 """Up to so many channels an image is thin: grey, colour, colour and alpha."""
+
+
+BILINEAR = (1 / 8, 3 / 8, 3 / 8, 1 / 8)
+"""The filter of bilinear resizing by 2, along one axis."""
+
+
+def bilinear_doubled(maps: Tensor, gain: float = 4.0) -> Tensor:
+    """Return (N, C, 2H, 2W): zeros put between the pixels of maps (N, C, H, W) and around them, filtered by
+    [1, 3, 3, 1] along both axes, times the gain; with 4, a constant map stays constant inside (Karras et al. 2020).
+    """
+    doubled: Tensor = _BilinearDoubled.apply(maps, gain)  # type: ignore[no-untyped-call]
+    return doubled
+
+
+def bilinear_halved(maps: Tensor, gain: float = 1.0) -> Tensor:
+    """Return (N, C, H/2, W/2) for maps (N, C, H, W) of even sides: zeros put around them, filtered by [1, 3, 3, 1]
+    along both axes, every other pixel kept, times the gain. The transpose of doubling with the same gain.
+    """
+    halved: Tensor = _BilinearHalved.apply(maps, gain)  # type: ignore[no-untyped-call]
+    return halved
+
+
+class _BilinearDoubled(torch.autograd.Function):
+    """In float32 for maps in bfloat16, which on a CPU is 30 times faster."""
+
+    @staticmethod
+    def forward(ctx: Any, maps: Tensor, gain: float) -> Tensor:
+        ctx.gain, channels = gain, maps.shape[1]
+        dtype = torch.float32 if maps.dtype == torch.bfloat16 and maps.device.type == "cpu" else maps.dtype
+        kernel = _bilinear_kernel(channels, gain, dtype, maps.device)
+        with full_precision(maps.device):
+            doubled = conv_transpose2d(maps.to(dtype), kernel, stride=2, padding=1, groups=channels)
+        return doubled.to(maps.dtype)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> Any:
+        return bilinear_halved(gradients[0], ctx.gain), None
+
+
+class _BilinearHalved(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, maps: Tensor, gain: float) -> Tensor:
+        ctx.gain, channels = gain, maps.shape[1]
+        kernel = _bilinear_kernel(channels, gain, maps.dtype, maps.device)
+        with full_precision(maps.device):
+            return conv2d(maps, kernel, stride=2, padding=1, groups=channels)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> Any:
+        return bilinear_doubled(gradients[0], ctx.gain), None
+
+
+@functools.cache
+def _bilinear_kernel(channels: int, gain: float, dtype: torch.dtype, device: torch.device) -> Tensor:
+    """Return the filter for each channel, (channels, 1, 4, 4), times the gain."""
+    line = torch.tensor(BILINEAR, dtype=dtype, device=device)
+    return (gain * torch.outer(line, line)).expand(channels, 1, 4, 4).contiguous()
 
 
 class UpsampledConv2d(nn.Conv2d):

@@ -13,6 +13,7 @@ from torch import nn
 from gansmith.networks.dcgan import DCGANDiscriminatorNetwork, DCGANEncoderNetwork, DCGANGeneratorNetwork
 from gansmith.networks.dense_conv import DenseConvDiscriminatorNetwork, DenseConvGeneratorNetwork
 from gansmith.networks.mlp import MLPDiscriminatorNetwork, MLPGeneratorNetwork
+from gansmith.networks.r3gan import R3GANDiscriminatorNetwork, R3GANGeneratorNetwork
 from gansmith.networks.resnet import ResNetDiscriminatorNetwork, ResNetGeneratorNetwork
 
 NetworkClass = Callable[[Any, tuple[int, int], int, int], nn.Module]
@@ -25,6 +26,7 @@ GENERATORS: dict[str, NetworkClass] = {
     "dcgan": DCGANGeneratorNetwork,
     "dense-conv": DenseConvGeneratorNetwork,
     "resnet": ResNetGeneratorNetwork,
+    "r3gan": R3GANGeneratorNetwork,
 }
 
 DISCRIMINATORS: dict[str, NetworkClass] = {
@@ -32,6 +34,7 @@ DISCRIMINATORS: dict[str, NetworkClass] = {
     "dcgan": DCGANDiscriminatorNetwork,
     "dense-conv": DenseConvDiscriminatorNetwork,
     "resnet": ResNetDiscriminatorNetwork,
+    "r3gan": R3GANDiscriminatorNetwork,
 }
 
 ENCODERS: dict[str, NetworkClass] = {

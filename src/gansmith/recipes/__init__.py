@@ -12,6 +12,7 @@ from gansmith.errors import UsageError, near_matches
 from gansmith.recipe import Recipe
 from gansmith.recipes.auto import auto
 from gansmith.recipes.base import dcgan_28, dcgan_32, dcgan_small, dense_conv, mlp, resnet, vae
+from gansmith.recipes.modern import r3gan_64, r3gan_256, r3gan_cifar10, r3gan_small, r3gan_stacked_mnist
 
 RecipeFunction = Callable[..., Recipe]
 
@@ -23,6 +24,11 @@ RECIPES: dict[str, RecipeFunction] = {
     "resnet": resnet,
     "dcgan-small": dcgan_small,
     "vae": vae,
+    "r3gan-small": r3gan_small,
+    "r3gan-cifar10": r3gan_cifar10,
+    "r3gan-stacked-mnist": r3gan_stacked_mnist,
+    "r3gan-64": r3gan_64,
+    "r3gan-256": r3gan_256,
 }
 AUTO = "auto"
 DEFAULT_RECIPE = AUTO
@@ -51,5 +57,6 @@ def summary(name: str) -> str:
 
 __all__ = [
     "AUTO", "DEFAULT_RECIPE", "RECIPES", "RECIPE_NAMES", "auto", "dcgan_28", "dcgan_32", "dcgan_small", "dense_conv",
-    "mlp", "recipe_function", "resnet", "summary", "vae",
+    "mlp", "r3gan_64", "r3gan_256", "r3gan_cifar10", "r3gan_small", "r3gan_stacked_mnist", "recipe_function", "resnet",
+    "summary", "vae",
 ]  # fmt: skip

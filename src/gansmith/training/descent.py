@@ -10,27 +10,32 @@ from collections.abc import Mapping, Sequence
 import torch
 from torch import Tensor, nn
 
-from gansmith import ranks
+from gansmith import ranks, schedule
 from gansmith.ema import ema_decay, update_ema
 from gansmith.regularisation import clip_weights, weight_loss
+from gansmith.settings import Adam
 from gansmith.training.state import TrainState
 
 
 def set_rates(state: TrainState) -> None:
-    """Give the optimisers the learning rates of this step, where the recipe has a schedule.
+    """Give the optimisers what is scheduled of this step: learning rates, and beta2 of Adam.
 
     A rate that is a tensor is overwritten where it is: work recorded as a CUDA graph reads it there.
     """
-    recipe = state.recipe
-    if recipe.learning_rate_schedule is not None:
-        factor = recipe.learning_rate_schedule.factor(state.counters["images"])
-        for name, optimizer in state.optimizers.items():
-            rate = recipe.optimizer_of(name).learning_rate * factor
-            for group in optimizer.param_groups:
-                if isinstance(group["lr"], Tensor):
-                    group["lr"].fill_(rate)
-                else:
-                    group["lr"] = rate
+    recipe, images = state.recipe, state.counters["images"]
+    if recipe.learning_rate_schedule is None and recipe.burn_in is None:
+        return
+    factor = schedule.learning_rate_factor(recipe, images)
+    for name, optimizer in state.optimizers.items():
+        settings = recipe.optimizer_of(name)
+        rate = settings.learning_rate * factor
+        for group in optimizer.param_groups:
+            if isinstance(group["lr"], Tensor):
+                group["lr"].fill_(rate)
+            else:
+                group["lr"] = rate
+            if isinstance(settings, Adam):
+                group["betas"] = (settings.beta1, schedule.beta2(recipe, settings, images))
 
 
 def mean_over_ranks(values: Tensor, count: int) -> Tensor:
@@ -75,7 +80,9 @@ def parameters_of(optimizer: torch.optim.Optimizer) -> list[nn.Parameter]:
 
 def average(state: TrainState, batch_size: int) -> None:
     """Move the EMA copies towards the modules; `state.counters["images"]` already includes this step."""
-    decay = ema_decay(state.recipe.ema_half_life_images, state.counters["images"], batch_size)
+    recipe, images = state.recipe, state.counters["images"]
+    seen = None if schedule.has_own_half_life(recipe) else images
+    decay = ema_decay(schedule.ema_half_life(recipe, images), seen, batch_size)
     for name, averaged in state.ema.items():
         update_ema(averaged, state.modules[name], decay)
 
@@ -86,3 +93,14 @@ def mean_of(measured: Sequence[Mapping[str, Tensor]]) -> dict[str, Tensor]:
         return dict(measured[0])
     names = {name: None for values in measured for name in values}
     return {name: torch.stack([values[name] for values in measured if name in values]).mean() for name in names}
+
+
+def measured_of(
+    loss: Tensor, real_logits: Tensor, fake_logits: Tensor, penalties: Mapping[str, tuple[float, Tensor]]
+) -> dict[str, Tensor]:
+    """Return what a discriminator step reports, as 0-d tensors."""
+    return {
+        "loss_d": loss.detach().mean(),
+        "d_accuracy": (real_logits > fake_logits).float().mean(),
+        **{f"penalty_{name}": value.detach().mean() for name, (_, value) in penalties.items()},
+    }

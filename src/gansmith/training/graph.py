@@ -89,10 +89,17 @@ def why_not_recorded(recipe: Recipe) -> str | None:
     """Return why steps of a recipe cannot be recorded, or None."""
     if ranks.current().size > 1:
         return f"{ranks.current().size} ranks sum their gradients in the midst of a step"
+    if (burn_in := recipe.burn_in) is not None and (burn_in.beta2 is not None or burn_in.penalty_factor != 1.0):
+        return "beta2 and the weights of penalties, which burn_in schedules, are numbers of the host"
     with_sgd = [name for name in recipe.networks if isinstance(recipe.optimizer_of(name), SGD)]
-    if with_sgd and recipe.learning_rate_schedule is not None:
+    if with_sgd and has_scheduled_rates(recipe):
         return f"torch's SGD reads a scheduled learning rate on the host ({', '.join(with_sgd)})"
     return None
+
+
+def has_scheduled_rates(recipe: Recipe) -> bool:
+    """Return whether learning rates change from step to step."""
+    return recipe.learning_rate_schedule is not None or recipe.burn_in is not None
 
 
 class RecordedSteps:
@@ -185,7 +192,7 @@ def pattern_of(state: TrainState) -> Pattern:
 
 def put_rates_on_device(state: TrainState) -> None:
     """Turn scheduled learning rates into tensors, which `set_rates` overwrites and recordings read."""
-    if state.recipe.learning_rate_schedule is not None:
+    if has_scheduled_rates(state.recipe):
         for optimizer in state.optimizers.values():
             for group in optimizer.param_groups:
                 group["lr"] = torch.as_tensor(group["lr"], dtype=torch.float32, device=state.device)

@@ -12,12 +12,12 @@ of all ranks, each of which computes its share of it. Nothing here waits for the
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from gansmith import runtime
+from gansmith import runtime, schedule
 from gansmith.build import build_networks, build_optimizer
 from gansmith.data import Batch
 from gansmith.losses import LOSSES
@@ -29,12 +29,14 @@ from gansmith.training.descent import (
     descend,
     mean_of,
     mean_over_ranks,
+    measured_of,
     parameters_of,
     parts_of,
     set_rates,
 )
 from gansmith.training.draws import seed_dropout
 from gansmith.training.gradients import frozen, one_backward, two_backwards
+from gansmith.training.shared_pass import collect_from_one_pass
 from gansmith.training.state import TrainState
 
 
@@ -95,13 +97,15 @@ def discriminator_step(
     Returns:
         `loss_d`, `d_accuracy` and each `penalty_*` applied, as 0-d tensors.
     """
-    recipe, discriminator = state.recipe, state.modules["discriminator"]
-    count, measured = len(real.images), []
+    recipe, count, measured = state.recipe, len(real.images), []
     for start, stop in parts_of(count, state.micro_batch):
         part, fake = real.part(start, stop), fake_images[start:stop].detach()
+        if recipe.penalties_share_pass and (weights := due_weights(state, steps_taken)):
+            measured.append(collect_from_one_pass(state, part, fake, weights, count).measured())
+            continue
         real_logits, fake_logits = logits_of_pair(state, part.images, fake, part.labels)
         loss = LOSSES[recipe.loss].d(real_logits, fake_logits)
-        penalties = due_penalties(recipe, discriminator, part, fake, rng, steps_taken)
+        penalties = due_penalties(state, part, fake, rng, steps_taken)
         total = loss + sum(weight * value for weight, value in penalties.values())
         collect_gradients(state, ["discriminator"], mean_over_ranks(total, count))
         measured.append(measured_of(loss, real_logits, fake_logits, penalties))
@@ -126,27 +130,25 @@ def logits_of_pair(
         return real_logits, fake_logits
 
 
-def measured_of(
-    loss: Tensor, real_logits: Tensor, fake_logits: Tensor, penalties: Mapping[str, tuple[float, Tensor]]
-) -> dict[str, Tensor]:
-    """Return what a discriminator step reports, as 0-d tensors."""
+def due_penalties(
+    state: TrainState, real: Batch, fake_images: Tensor, rng: torch.Generator, steps_taken: int
+) -> dict[str, tuple[float, Tensor]]:
+    """Return name -> (weight, (N,) values) of the penalties whose turn it is."""
+    discriminator = state.modules["discriminator"]
     return {
-        "loss_d": loss.detach().mean(),
-        "d_accuracy": (real_logits > fake_logits).float().mean(),
-        **{f"penalty_{name}": value.detach().mean() for name, (_, value) in penalties.items()},
+        name: (weight, PENALTIES[name](discriminator, real.images, fake_images, real.labels, rng))
+        for name, weight in due_weights(state, steps_taken).items()
     }
 
 
-def due_penalties(
-    recipe: Recipe, discriminator: nn.Module, real: Batch, fake_images: Tensor, rng: torch.Generator, steps_taken: int
-) -> dict[str, tuple[float, Tensor]]:
-    """Return name -> (weight, (N,) values) of the penalties whose turn it is; a lazy one weighs `every` times more."""
+def due_weights(state: TrainState, steps_taken: int) -> dict[str, float]:
+    """Return the weights of the penalties whose turn it is; a lazy one weighs `every` times more."""
+    factor = schedule.penalty_factor(state.recipe, state.counters["images"])
     return {
-        name: (settings.weight * settings.every,
-               PENALTIES[name](discriminator, real.images, fake_images, real.labels, rng))
-        for name, settings in recipe.penalties.items()
+        name: settings.weight * settings.every * factor
+        for name, settings in state.recipe.penalties.items()
         if is_due(settings, steps_taken)
-    }  # fmt: skip
+    }
 
 
 def is_due(penalty: PenaltySettings, steps_taken: int) -> bool:
@@ -202,24 +204,50 @@ def simultaneous_step(
     Returns:
         what both steps return.
     """
-    recipe, discriminator = state.recipe, state.modules["discriminator"]
-    count, measured = len(latents), []
+    recipe, count, measured = state.recipe, len(latents), []
     for start, stop in parts_of(count, state.micro_batch):
         part = real.part(start, stop)
         fake_images = generate(state, latents[start:stop], part.labels)
-        fake = fake_images.detach().requires_grad_(True)
-        real_logits, fake_logits = logits_of_pair(state, part.images, fake, part.labels)
-        loss = LOSSES[recipe.loss].d(real_logits, fake_logits)
-        loss_g = LOSSES[recipe.loss].g(real_logits.detach(), fake_logits)
-        penalties = due_penalties(recipe, discriminator, part, fake, rng, steps_taken)
-        if penalties:
-            total = torch.stack([weight * value for weight, value in penalties.values()]).sum(0)
-            collect_gradients(state, ["discriminator"], mean_over_ranks(total, count))
-        both = mean_over_ranks(loss, count), mean_over_ranks(loss_g, count)
-        gradients = (two_backwards if recipe.discriminator_mixes_images else one_backward)(
-            *both, real_logits, fake_logits, fake, parameters_of(state.optimizers["discriminator"])
-        )
+        shares = recipe.penalties_share_pass and due_weights(state, steps_taken)
+        play = _play_in_one_pass if shares else _play
+        found, gradients = play(state, part, fake_images.detach(), rng, steps_taken, count)
+        gradients = gradients.to(fake_images.dtype)
         torch.autograd.backward(fake_images, gradients, inputs=parameters_of(state.optimizers["generator"]))
-        measured.append({**measured_of(loss, real_logits, fake_logits, penalties), "loss_g": loss_g.detach().mean()})
+        measured.append(found)
     descend(state, "discriminator", "generator")
     return mean_of(measured)
+
+
+Played = tuple[dict[str, Tensor], Tensor]
+"""What is measured, and G's gradient at the fakes."""
+
+
+def _play(
+    state: TrainState, real: Batch, fake_images: Tensor, rng: torch.Generator, steps_taken: int, count: int
+) -> Played:
+    """Collect D's gradients of a part, of `count` images in all."""
+    recipe, fake = state.recipe, fake_images.requires_grad_(True)
+    real_logits, fake_logits = logits_of_pair(state, real.images, fake, real.labels)
+    loss = LOSSES[recipe.loss].d(real_logits, fake_logits)
+    loss_g = LOSSES[recipe.loss].g(real_logits.detach(), fake_logits)
+    penalties = due_penalties(state, real, fake, rng, steps_taken)
+    if penalties:
+        total = torch.stack([weight * value for weight, value in penalties.values()]).sum(0)
+        collect_gradients(state, ["discriminator"], mean_over_ranks(total, count))
+    both = mean_over_ranks(loss, count), mean_over_ranks(loss_g, count)
+    gradients = (two_backwards if recipe.discriminator_mixes_images else one_backward)(
+        *both, real_logits, fake_logits, fake, parameters_of(state.optimizers["discriminator"])
+    )
+    return {**measured_of(loss, real_logits, fake_logits, penalties), "loss_g": loss_g.detach().mean()}, gradients
+
+
+def _play_in_one_pass(
+    state: TrainState, real: Batch, fake_images: Tensor, rng: torch.Generator, steps_taken: int, count: int
+) -> Played:
+    """Do it with penalties that share the pass, whose slopes are also G's gradient, up to the loss."""
+    scored = collect_from_one_pass(state, real, fake_images, due_weights(state, steps_taken), count)
+    fake_logits = scored.fake_logits.requires_grad_(True)
+    loss_g = LOSSES[state.recipe.loss].g(scored.real_logits, fake_logits)
+    (starts,) = torch.autograd.grad(mean_over_ranks(loss_g, count), fake_logits)
+    gradients = scored.slopes * starts.view(-1, *[1] * (scored.slopes.ndim - 1))
+    return {**scored.measured(), "loss_g": loss_g.detach().mean()}, gradients
