@@ -4,6 +4,8 @@
     draw latents z, or take those of the last D step;  descend  mean[ loss.g(D(x), D(G(z))) ]  in G
     average G's weights
 
+Where the recipe augments, D(.) is D(T(.)) throughout, penalties included, each T a draw of its own.
+
 That is the alternating update. In the simultaneous one both players descend from the same point, and the last D step
 and the G step are one: `simultaneous_step`. Losses give one value per sample and are reduced here, once, over the batch
 of all ranks, each of which computes its share of it. Nothing here waits for the device.
@@ -18,11 +20,21 @@ import torch
 from torch import Tensor, nn
 
 from gansmith import runtime
+from gansmith.augment import Transformation
 from gansmith.build import build_networks, build_optimizer
 from gansmith.data import Batch
 from gansmith.losses import LOSSES
-from gansmith.penalties import PENALTIES
+from gansmith.penalties import AT_FAKES, PENALTIES
 from gansmith.recipe import PenaltySettings, Recipe
+from gansmith.training.augmentation import (
+    adapt,
+    build_augmenter,
+    draw_transformations,
+    note_signs,
+    probability_of,
+    seen_through,
+    set_probability,
+)
 from gansmith.training.descent import (
     average,
     collect_gradients,
@@ -33,7 +45,7 @@ from gansmith.training.descent import (
     parts_of,
     set_rates,
 )
-from gansmith.training.draws import seed_dropout
+from gansmith.training.draws import Draws, seed_dropout
 from gansmith.training.gradients import frozen, one_backward, two_backwards
 from gansmith.training.state import TrainState
 
@@ -45,7 +57,7 @@ def initial_state(recipe: Recipe, seed: int, device: torch.device, averaged: Seq
         recipe=recipe,
         seed=seed,
         device=device,
-        modules=modules,
+        modules={**modules, **build_augmenter(recipe, device)},
         optimizers={
             name: build_optimizer(recipe.optimizer_of(name), module.parameters()) for name, module in modules.items()
         },
@@ -66,7 +78,8 @@ def whole_step(state: TrainState, num_images: int, update: Callable[[], dict[str
     """
     seed_dropout(state)
     set_rates(state)
-    measured = update()
+    set_probability(state)
+    measured = {**update(), **probability_of(state)}
     state.counters["images"] += num_images
     state.counters["steps"] += 1
     average(state, num_images)
@@ -89,7 +102,7 @@ def discriminator_step(
         state: its discriminator and that optimiser are changed.
         real: images (N, C, H, W) in [-1, 1], with labels (N,) where the recipe is conditional.
         fake_images: (N, C, H, W) in [-1, 1]; no gradient goes to what made them.
-        rng: that penalties draw from.
+        rng: that augmentation and penalties draw from.
         steps_taken: discriminator steps before this one; decides whose turn a lazy penalty is.
 
     Returns:
@@ -97,15 +110,19 @@ def discriminator_step(
     """
     recipe, discriminator = state.recipe, state.modules["discriminator"]
     count, measured = len(real.images), []
+    transformations = draw_transformations(state, count, rng, players=2)
     for start, stop in parts_of(count, state.micro_batch):
         part, fake = real.part(start, stop), fake_images[start:stop].detach()
-        real_logits, fake_logits = logits_of_pair(state, part.images, fake, part.labels)
+        of_real, of_fake = (each.part(start, stop) for each in transformations)
+        real_logits, fake_logits = logits_of_pair(state, of_real(part.images), of_fake(fake), part.labels)
         loss = LOSSES[recipe.loss].d(real_logits, fake_logits)
-        penalties = due_penalties(recipe, discriminator, part, fake, rng, steps_taken)
+        penalties = due_penalties(recipe, discriminator, part, fake, (of_real, of_fake), rng, steps_taken)
         total = loss + sum(weight * value for weight, value in penalties.values())
         collect_gradients(state, ["discriminator"], mean_over_ranks(total, count))
         measured.append(measured_of(loss, real_logits, fake_logits, penalties))
+        note_signs(state, real_logits, fake_logits)
     descend(state, "discriminator")
+    adapt(state, count)
     return mean_of(measured)
 
 
@@ -138,12 +155,17 @@ def measured_of(
 
 
 def due_penalties(
-    recipe: Recipe, discriminator: nn.Module, real: Batch, fake_images: Tensor, rng: torch.Generator, steps_taken: int
-) -> dict[str, tuple[float, Tensor]]:
-    """Return name -> (weight, (N,) values) of the penalties whose turn it is; a lazy one weighs `every` times more."""
+    recipe: Recipe, discriminator: nn.Module, real: Batch, fake_images: Tensor,
+    transformations: tuple[Transformation, Transformation], rng: torch.Generator, steps_taken: int,
+) -> dict[str, tuple[float, Tensor]]:  # fmt: skip
+    """Return name -> (weight, (N,) values) of the penalties whose turn it is; a lazy one weighs `every` times more.
+
+    Gradients are those of D seen through the transformations (of reals, of fakes), at images before them.
+    """
+    views = [seen_through(each, discriminator) for each in transformations]
     return {
-        name: (settings.weight * settings.every,
-               PENALTIES[name](discriminator, real.images, fake_images, real.labels, rng))
+        name: (settings.full_weight,
+               PENALTIES[name](views[name in AT_FAKES], real.images, fake_images, real.labels, rng))
         for name, settings in recipe.penalties.items()
         if is_due(settings, steps_taken)
     }  # fmt: skip
@@ -155,7 +177,7 @@ def is_due(penalty: PenaltySettings, steps_taken: int) -> bool:
 
 
 def generator_step(
-    state: TrainState, real: Batch | None, labels: Tensor | None, latents: Tensor, fake_images: Tensor | None = None
+    state: TrainState, real: Batch | None, labels: Tensor | None, draws: Draws, fake_images: Tensor | None = None
 ) -> dict[str, Tensor]:
     """Descend G's loss; D passes gradients on but collects none of its own.
 
@@ -163,23 +185,26 @@ def generator_step(
         state: its generator and that optimiser are changed.
         real: N images to pair the fakes with, for a loss that needs them; their logits are taken without a graph.
         labels: (N,) of the fakes, or None.
-        latents: (N, latent_dim).
+        draws: N latents, and what augmentation draws from.
         fake_images: (N, C, H, W) with a graph, if they are made already; else they are made from the latents.
 
     Returns:
         `loss_g` as a 0-d tensor.
     """
-    recipe, count, discriminator = state.recipe, len(latents), state.modules["discriminator"]
-    measured = []
+    recipe, discriminator, latents = state.recipe, state.modules["discriminator"], draws.latents
+    count, measured = len(latents), []
+    players = 1 if real is None else 2
+    of_fakes, *of_reals = draw_transformations(state, count, draws.rng, players, draws.batches)
     for start, stop in parts_of(count, state.micro_batch):
         part_labels = None if labels is None else labels[start:stop]
         fake = generate(state, latents[start:stop], part_labels) if fake_images is None else fake_images
         with frozen(discriminator), runtime.autocast(state.device, recipe.precision):
-            fake_logits = discriminator(fake, part_labels)
+            fake_logits = discriminator(of_fakes.part(start, stop)(fake), part_labels)
             real_logits = fake_logits.detach()
             if real is not None:
                 with torch.no_grad():
-                    real_logits = discriminator(real.images[start:stop], part_labels)
+                    seen = of_reals[0].part(start, stop)(real.images[start:stop])
+                    real_logits = discriminator(seen, part_labels)
         loss = LOSSES[recipe.loss].g(real_logits, fake_logits)
         collect_gradients(state, ["generator"], mean_over_ranks(loss, count))
         measured.append({"loss_g": loss.detach().mean()})
@@ -196,7 +221,7 @@ def simultaneous_step(
         state: both networks and optimisers are changed.
         real: as in `discriminator_step`; G's loss is paired with them too, where it pairs.
         latents: (N, latent_dim).
-        rng: that penalties draw from.
+        rng: that augmentation and penalties draw from; both players see the same draws.
         steps_taken: as in `discriminator_step`.
 
     Returns:
@@ -204,14 +229,17 @@ def simultaneous_step(
     """
     recipe, discriminator = state.recipe, state.modules["discriminator"]
     count, measured = len(latents), []
+    transformations = draw_transformations(state, count, rng, players=2)
     for start, stop in parts_of(count, state.micro_batch):
         part = real.part(start, stop)
+        of_real, of_fake = (each.part(start, stop) for each in transformations)
         fake_images = generate(state, latents[start:stop], part.labels)
         fake = fake_images.detach().requires_grad_(True)
-        real_logits, fake_logits = logits_of_pair(state, part.images, fake, part.labels)
+        real_logits, fake_logits = logits_of_pair(state, of_real(part.images), of_fake(fake), part.labels)
         loss = LOSSES[recipe.loss].d(real_logits, fake_logits)
         loss_g = LOSSES[recipe.loss].g(real_logits.detach(), fake_logits)
-        penalties = due_penalties(recipe, discriminator, part, fake, rng, steps_taken)
+        penalties = due_penalties(recipe, discriminator, part, fake, (of_real, of_fake), rng, steps_taken)
+        note_signs(state, real_logits, fake_logits)
         if penalties:
             total = torch.stack([weight * value for weight, value in penalties.values()]).sum(0)
             collect_gradients(state, ["discriminator"], mean_over_ranks(total, count))
@@ -222,4 +250,5 @@ def simultaneous_step(
         torch.autograd.backward(fake_images, gradients, inputs=parameters_of(state.optimizers["generator"]))
         measured.append({**measured_of(loss, real_logits, fake_logits, penalties), "loss_g": loss_g.detach().mean()})
     descend(state, "discriminator", "generator")
+    adapt(state, count)
     return mean_of(measured)
