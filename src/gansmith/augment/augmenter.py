@@ -160,8 +160,8 @@ class Augmenter(nn.Module):
         """
         num_gates, width = len(self._used), len(self._used) + len(self._names)
         draws = [ranks.rand(count // batches * width, rng, self.probability.device) for _ in range(batches)]
-        uniform = torch.cat(draws).view(count, width)
         p = self.probability
+        uniform = torch.cat(draws).view(count, width).to(p.dtype)
         is_on = uniform[:, :num_gates] < self._used * torch.lerp(
             p.expand_as(self._used), 1 - (1 - p).sqrt(), self._rotates
         )
@@ -183,7 +183,7 @@ class Augmenter(nn.Module):
         if self._cuts:
             hole = torch.stack([values["hole_x"], values["hole_y"], values["hole"]], 1)
         fine = (self._rows, self._columns) if is_pipe and self._moves else None
-        return Transformation(affine, is_moved, fine, own, offset, mixing, image_mean, hole)
+        return Transformation(own, offset, mixing, image_mean, affine, is_moved, fine, hole)
 
     def _pipe_affine(self, values: Values) -> Tensor:
         """Return (N, 2, 3): flip, turn, squeeze, turn and a shift after it, then one before all by whole pixels.

@@ -19,23 +19,23 @@ class Transformation:
     An image that no operation was drawn for comes out as it went in, bit for bit.
 
     Attributes:
-        affine: (N, 2, 3), see `warp`.
-        is_moved: (N,) bool, whether `affine` is to be applied.
-        fine: see `warp`.
         own: (N,), what a value is multiplied by.
         offset: (N,), what is added to it.
         mixing: (N, C, C), what is added of the channels of the same pixel.
         image_mean: (N,), what share of the image's mean is added.
+        affine: (N, 2, 3), see `warp`.
+        is_moved: (N,) bool, whether `affine` is to be applied.
+        fine: see `warp`.
         hole: (N, 3): x and y of the centre and half the side of a square of zeros, in shares of a side.
     """
 
-    affine: Tensor | None = None
-    is_moved: Tensor | None = None
-    fine: tuple[Tensor, Tensor] | None = None
     own: Tensor | None = None
     offset: Tensor | None = None
     mixing: Tensor | None = None
     image_mean: Tensor | None = None
+    affine: Tensor | None = None
+    is_moved: Tensor | None = None
+    fine: tuple[Tensor, Tensor] | None = None
     hole: Tensor | None = None
 
     def part(self, start: int, stop: int) -> Self:
@@ -55,13 +55,7 @@ class Transformation:
         if self is UNCHANGED:
             return images
         with full_precision(images.device):
-            images = self._recoloured(self._moved(at_least_float32(images)))
-            return self._with_hole(images)
-
-    def _moved(self, images: Tensor) -> Tensor:
-        if self.affine is None or self.is_moved is None:
-            return images
-        return torch.where(_of_image(self.is_moved), warp(images, self.affine, self.fine), images)
+            return self._with_hole(self._moved(self._recoloured(at_least_float32(images))))
 
     def _recoloured(self, images: Tensor) -> Tensor:
         if self.own is None or self.offset is None:
@@ -72,6 +66,11 @@ class Transformation:
         if self.image_mean is not None:
             result = result + _of_image(self.image_mean, images) * images.mean((1, 2, 3), keepdim=True)
         return result
+
+    def _moved(self, images: Tensor) -> Tensor:
+        if self.affine is None or self.is_moved is None:
+            return images
+        return torch.where(_of_image(self.is_moved), warp(images, self.affine, self.fine), images)
 
     def _with_hole(self, images: Tensor) -> Tensor:
         if self.hole is None:
