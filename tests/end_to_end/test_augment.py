@@ -22,10 +22,3 @@ def test_a_mistake_in_augmentation_ends_at_once_with_what_is_allowed(tmp_path: P
     result = gansmith("train", "digits", "--set", "augmentation.policy=ada", "--images", "500", cwd=tmp_path)
     assert result.returncode == 2
     assert "augmentation.policy: 'ada' is not one of pipe, diffaugment" in result.stderr
-
-
-def test_an_estimate_of_an_augmented_run_lists_networks_alone(tmp_path: Path) -> None:
-    arguments = ["--recipe", "mlp", "--set", "augmentation.policy=pipe", "--images", "500", "--dry-run"]
-    result = gansmith("train", "digits", *arguments, cwd=tmp_path)
-    assert result.returncode == 0, result.stderr
-    assert "discriminator: " in result.stdout and "augmentation: " not in result.stdout

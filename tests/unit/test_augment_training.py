@@ -19,6 +19,8 @@ from gansmith.restore import restore
 from gansmith.rules import UNANCHORED, usual_target
 from gansmith.training.adversarial import Adversarial
 from gansmith.training.augmentation import seen_through
+from gansmith.training.estimate import estimate
+from gansmith.training.memory import step_bytes
 from gansmith.training.state import TrainState
 
 CPU = torch.device("cpu")
@@ -96,11 +98,10 @@ def test_a_mistake_in_augmentation_is_named(override, message):
 
 
 def test_augmentation_of_points_and_of_an_autoencoder_is_refused():
-    points = RECIPES["mlp"](size=(1, 1), channels=2)
+    points, vae = RECIPES["mlp"](size=(1, 1), channels=2), RECIPES["vae"]()
     assert "at least 4 pixels a side, and size is 1x1" in problem("augmentation.policy=pipe", recipe=points)
-    assert "there is no field 'augmentation' in a recipe of objective autoencoder" in problem(
-        "augmentation.policy=pipe", recipe=RECIPES["vae"]()
-    )
+    refused = "there is no field 'augmentation' in a recipe of objective autoencoder"
+    assert refused in problem("augmentation.policy=pipe", recipe=vae)
 
 
 def test_a_recipe_without_augmentation_says_nothing_of_it_and_one_with_it_survives_its_json():
@@ -267,3 +268,11 @@ def test_adaptive_augmentation_follows_d_in_training(target, moves, micro_batch)
     last = advance(state, 5)[-1]
     assert float(last["augmentation_probability"]) == pytest.approx(0.5 + moves * 5 * 8 / 800, abs=1e-5)
     assert float(module_of(state).signs) == 0
+
+
+def test_an_estimate_of_an_augmented_run_lists_networks_alone():
+    assert estimate(small(augmentation=FIXED), OBJECTIVE, CPU).parameters.keys() == {"generator", "discriminator"}
+
+
+def test_memory_of_an_augmented_step_counts_what_augmentation_keeps():
+    assert step_bytes(small(augmentation=FIXED), OBJECTIVE).kept > step_bytes(small(), OBJECTIVE).kept
