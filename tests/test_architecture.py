@@ -10,8 +10,8 @@ import pytest
 ROOT = Path(__file__).parents[1] / "src" / "gansmith"
 LAYERS: list[set[str]] = [
     {"errors", "version"},
-    {"settings", "recipe", "schedule", "sizes", "recipes", "overrides", "request", "facts", "budget", "report"},
-    {"runtime", "ranks", "images", "layers", "losses", "penalties", "regularisation", "ema", "data"}
+    {"settings", "rules", "recipe", "schedule", "sizes", "recipes", "overrides", "request", "facts", "budget", "report"},
+    {"augment", "runtime", "ranks", "images", "layers", "losses", "penalties", "regularisation", "ema", "data"}
     | {f"evaluation.{name}" for name in ("extractor", "intervals", "moments", "frechet", "kernel", "neighbours")}
     | {"evaluation.memorisation", "evaluation.classes"},
     {"networks"},
@@ -22,6 +22,7 @@ LAYERS: list[set[str]] = [
     | {f"evaluation.{name}" for name in ("extractors", "features", "reference", "subject", "quick")},
     {
         "training.step",
+        "training.augmentation",
         "training.descent",
         "training.gradients",
         "training.shared_pass",

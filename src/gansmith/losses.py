@@ -27,11 +27,13 @@ class AdversarialLoss:
         d: (real_logits, fake_logits), each (N,) float32 -> (N,) float32, the discriminator's loss per pair.
         g: (real_logits, fake_logits) -> (N,) float32, the generator's loss per fake. `real_logits` is only used where
             `needs_real_in_g`; elsewhere any tensor may be passed.
+        anchor: the logit at which D is undecided; None where only differences of logits mean something.
         needs_real_in_g: the generator's loss compares with real images; their logits are taken without a graph.
     """
 
     d: PairLoss
     g: PairLoss
+    anchor: float | None = 0.0
     needs_real_in_g: bool = False
 
 
@@ -88,10 +90,10 @@ def relativistic_g(real_logits: Tensor, fake_logits: Tensor) -> Tensor:
 LOSSES: dict[str, AdversarialLoss] = {
     "minimax": AdversarialLoss(cross_entropy_d, minimax_g),
     "non_saturating": AdversarialLoss(cross_entropy_d, non_saturating_g),
-    "least_squares": AdversarialLoss(least_squares_d, least_squares_g),
-    "wasserstein": AdversarialLoss(wasserstein_d, negated_logits_g),
+    "least_squares": AdversarialLoss(least_squares_d, least_squares_g, anchor=0.5),
+    "wasserstein": AdversarialLoss(wasserstein_d, negated_logits_g, anchor=None),
     "hinge": AdversarialLoss(hinge_d, negated_logits_g),
-    "relativistic": AdversarialLoss(relativistic_d, relativistic_g, needs_real_in_g=True),
+    "relativistic": AdversarialLoss(relativistic_d, relativistic_g, anchor=None, needs_real_in_g=True),
 }
 
 

@@ -16,6 +16,8 @@ from pydantic import ValidationError
 from gansmith.errors import UsageError, near_matches
 from gansmith.recipe import UNUSED, Recipe
 from gansmith.settings import (
+    AdaptiveProbability,
+    Augmentation,
     DiscriminatorSettings,
     EncoderSettings,
     GeneratorSettings,
@@ -37,6 +39,12 @@ def _by_tag(union: Any, tag: str) -> dict[str, type[Settings]]:
 
 _GENERATORS, _DISCRIMINATORS = _by_tag(GeneratorSettings, "family"), _by_tag(DiscriminatorSettings, "family")
 _OPTIMIZERS = _by_tag(OptimizerSettings, "name")
+_GROUPS: dict[str, type[Settings]] = {
+    "learning_rate_schedule": LinearDecay,
+    "augmentation": Augmentation,
+    "augmentation.adaptive": AdaptiveProbability,
+}
+"""Groups of settings that a recipe may lack."""
 _UNION_TAGS = frozenset({*_GENERATORS, *_DISCRIMINATORS, *_OPTIMIZERS})
 
 
@@ -142,8 +150,8 @@ def _fields(parents: list[str], node: Any) -> Iterable[str]:
         return get_args(PenaltyName)
     if parents[:1] == ["penalties"] and len(parents) == 2:
         return PenaltySettings.model_fields
-    if parents == ["learning_rate_schedule"]:
-        return LinearDecay.model_fields
+    if parents and (group := _GROUPS.get(".".join(parents))) is not None:
+        return group.model_fields
     if str(node.get("name")) in _OPTIMIZERS:
         return _OPTIMIZERS[node["name"]].model_fields
     return node

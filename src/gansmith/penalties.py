@@ -62,3 +62,5 @@ PENALTIES: dict[str, Penalty] = {
     "r2": r2,
     "gradient_penalty": gradient_penalty,
 }
+AT_FAKES = frozenset({"r2"})
+"""Penalties at the generated images: D sees these as it sees fakes, where it sees either transformed."""

@@ -184,8 +184,9 @@ def part_of(count: int, unit: int = 1) -> tuple[int, int]:
     return min(start, count), min(stop, count)
 
 
-def sum_gradients(parameters: Iterable[Tensor]) -> None:
-    """Replace the gradients of these parameters by their sums over all ranks, in one flat all-reduce a data type.
+def sum_gradients(parameters: Iterable[Tensor], values: Iterable[Tensor] = ()) -> None:
+    """Replace the gradients of these parameters by their sums over all ranks, in one flat all-reduce a data type; and
+    these values by theirs.
 
     Parameters without a gradient are left out; they are the same ones on every rank, because every rank takes the same
     steps. Not torch's DistributedDataParallel, which fails where a backward pass leaves parameters without gradient, as
@@ -194,9 +195,9 @@ def sum_gradients(parameters: Iterable[Tensor]) -> None:
     if current().size == 1:
         return
     by_type: dict[torch.dtype, list[Tensor]] = {}
-    for parameter in parameters:
-        if parameter.grad is not None:
-            by_type.setdefault(parameter.grad.dtype, []).append(parameter.grad)
+    for summed in (*(parameter.grad for parameter in parameters), *values):
+        if summed is not None:
+            by_type.setdefault(summed.dtype, []).append(summed)
     for gradients in by_type.values():
         flat = torch.cat([gradient.flatten() for gradient in gradients])
         with _together():

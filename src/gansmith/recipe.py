@@ -12,11 +12,13 @@ from typing import Annotated, Any, Self, get_args
 
 from pydantic import Field, PositiveInt, SerializerFunctionWrapHandler, model_serializer, model_validator
 
-from gansmith import sizes
+from gansmith import rules, sizes
 from gansmith.settings import (
     SGD,
     Adam,
+    AdaptiveProbability,
     AdversarialLossName,
+    Augmentation,
     BurnIn,
     DCGANDiscriminator,
     DCGANEncoder,
@@ -53,14 +55,14 @@ SHRUNK_BATCH, SHRUNK_HALF_LIFE, SHRUNK_LENGTH = 8, 64, 1_000
 UNUSED: dict[ObjectiveName, frozenset[str]] = {
     "adversarial": frozenset({"encoder"}),
     "autoencoder": frozenset({
-        "discriminator", "discriminator_optimizer", "discriminator_steps", "generator_batch_size", "penalties",
-        "penalties_share_pass", "update",
+        "augmentation", "discriminator", "discriminator_optimizer", "discriminator_steps", "generator_batch_size",
+        "penalties", "penalties_share_pass", "update",
     }),
 }  # fmt: skip
 """The fields that an objective knows nothing of. They keep their defaults, and are left out of the recipe's JSON, so
 that a field added for one objective changes no id of another's recipes.
 """
-ADDED: dict[str, Any] = {"update": "alternating", "penalties_share_pass": False, "burn_in": None}
+ADDED: dict[str, Any] = {"update": "alternating", "penalties_share_pass": False, "burn_in": None, "augmentation": None}
 """Fields that recipes have had only since later, with the default that says what was done before: at that, they are
 left out of the JSON, so that ids of before stand.
 """
@@ -84,6 +86,7 @@ class Recipe(Settings):
     loss: LossName = "non_saturating"
     penalties: dict[PenaltyName, PenaltySettings] = Field(default_factory=dict)
     penalties_share_pass: bool = False  # R1 and R2 from the pass that gives the logits, in its precision
+    augmentation: Augmentation | None = None  # of what the discriminator sees
     regularisation: Regularisation = Regularisation()
     generator_optimizer: OptimizerSettings = Adam()  # of an autoencoder: of both networks, which share one loss
     discriminator_optimizer: OptimizerSettings = Adam()
@@ -112,6 +115,18 @@ class Recipe(Settings):
                 f"regularisation.weight_clipping bounds a discriminator, and objective {self.objective} has none; "
                 "leave it out"
             )
+        return self
+
+    @model_validator(mode="after")
+    def _follow_rules(self) -> Self:
+        """Put numbers where a rule was asked for: they are part of the method."""
+        if self.augmentation is not None:
+            rules.check_augmentation(self.augmentation, self.size, self.channels)
+        penalties = self.penalties.items()
+        self.__dict__.update(  # frozen from here on
+            penalties={name: rules.with_weight(name, each, self.size, self.batch_size) for name, each in penalties},
+            augmentation=rules.with_target(self.augmentation, self.loss),
+        )
         return self
 
     @model_validator(mode="after")
@@ -188,6 +203,13 @@ class Recipe(Settings):
         return self.size_of_generator_batch == self.batch_size and not pairs
 
     @property
+    def is_augmented(self) -> bool:
+        """Whether the discriminator ever sees transformed images."""
+        return self.augmentation is not None and (
+            self.augmentation.adaptive is not None or self.augmentation.probability > 0
+        )
+
+    @property
     def discriminator_mixes_images(self) -> bool:
         """Whether a logit depends on the other images of the batch, by batch norm in D."""
         return self.discriminator is not None and self.discriminator.normalisation == "batch"
@@ -262,8 +284,8 @@ def _shortened(burn_in: BurnIn) -> BurnIn:
 
 
 __all__ = [
-    "SGD", "Adam", "AdversarialLossName", "BurnIn", "DCGANDiscriminator", "DCGANEncoder", "DCGANGenerator",
-    "DenseConvDiscriminator", "DenseConvGenerator", "LinearDecay", "LossName", "MLPDiscriminator", "MLPGenerator",
-    "PenaltyName", "PenaltySettings", "Precision", "R3GANDiscriminator", "R3GANGenerator", "RMSprop", "Recipe",
-    "Regularisation", "ResNetDiscriminator", "ResNetGenerator", "Settings",
+    "SGD", "Adam", "AdaptiveProbability", "AdversarialLossName", "Augmentation", "BurnIn", "DCGANDiscriminator",
+    "DCGANEncoder", "DCGANGenerator", "DenseConvDiscriminator", "DenseConvGenerator", "LinearDecay", "LossName",
+    "MLPDiscriminator", "MLPGenerator", "PenaltyName", "PenaltySettings", "Precision", "R3GANDiscriminator",
+    "R3GANGenerator", "RMSprop", "Recipe", "Regularisation", "ResNetDiscriminator", "ResNetGenerator", "Settings",
 ]  # fmt: skip

@@ -6,9 +6,9 @@
 from __future__ import annotations
 
 import math
-from typing import Annotated, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal, Self, get_args
 
-from pydantic import BaseModel, ConfigDict, Field, PositiveInt
+from pydantic import BaseModel, ConfigDict, Field, PositiveInt, model_validator
 
 ObjectiveName = Literal["adversarial", "autoencoder"]
 AdversarialLossName = Literal["minimax", "non_saturating", "least_squares", "wasserstein", "hinge", "relativistic"]
@@ -17,9 +17,16 @@ PenaltyName = Literal["r1", "r2", "gradient_penalty"]
 Precision = Literal["float32", "bfloat16"]
 UpdateName = Literal["alternating", "simultaneous"]
 Normalisation = Literal["batch", "spectral"]
+PipeOperation = Literal[
+    "flip", "quarter_turn", "shift", "scale", "rotate", "stretch", "fractional_shift", "brightness", "contrast",
+    "luma_flip", "hue", "saturation", "cutout",
+]  # fmt: skip
+DiffAugmentOperation = Literal["colour", "translation", "cutout"]
+AugmentationPolicy = Literal["pipe", "diffaugment"]
 Rate = Annotated[float, Field(gt=0)]
 Weight = Annotated[float, Field(ge=0)]
 Share = Annotated[float, Field(ge=0, lt=1)]
+Probability = Annotated[float, Field(ge=0, le=1)]
 Width = Annotated[int, Field(gt=0, le=2**20)]
 Widths = Annotated[tuple[Width, ...], Field(min_length=1)]
 GroupedWidth = Annotated[int, Field(gt=0, le=2**20, multiple_of=8)]
@@ -173,8 +180,74 @@ class SGD(Settings):
 class PenaltySettings(Settings):
     """How strongly and how often a penalty is applied."""
 
-    weight: Rate
+    weight: Rate | None = None  # null: by the rule of its paper (`rules.usual_weight`); a recipe stores the number
     every: PositiveInt = 1  # lazily: every n-th discriminator step, with weight x n (Karras et al. 2020)
+
+    @property
+    def full_weight(self) -> float:
+        """What the penalty is multiplied by in its turn, once a recipe has resolved the weight."""
+        assert self.weight is not None
+        return self.weight * self.every
+
+
+GEOMETRY_OPERATIONS: frozenset[str] = frozenset(
+    {"flip", "quarter_turn", "shift", "scale", "rotate", "stretch", "fractional_shift", "translation"}
+)
+COLOUR_OPERATIONS: frozenset[str] = frozenset({"brightness", "contrast", "luma_flip", "hue", "saturation", "colour"})
+RGB_OPERATIONS: frozenset[str] = frozenset({"luma_flip", "hue", "saturation"})
+"""Those that only three channels have a meaning for: red, green and blue."""
+
+
+class AdaptiveProbability(Settings):
+    """The probability follows how far D overfits (Karras et al. 2020, section 3.1)."""
+
+    target: Annotated[float, Field(gt=-1, lt=1)] | None = None  # mean sign; null: by the loss (`rules.usual_target`)
+    images_to_certainty: PositiveInt = 500_000  # shown while the probability moves from 0 to 1
+
+
+class Augmentation(Settings):
+    """What the discriminator sees is transformed at random, reals and fakes alike.
+
+    "pipe" is that of StyleGAN2-ADA (Karras et al. 2020, appendix B) and R3GAN, each operation drawn for each image;
+    "diffaugment" that of Zhao et al. 2020, whose groups are always applied.
+    """
+
+    policy: AugmentationPolicy = "pipe"
+    operations: tuple[PipeOperation | DiffAugmentOperation, ...] | None = None  # null: all of the policy
+    probability: Probability = 0.3  # of each; an adaptive one starts with it. Unless given: diffaugment 1, adaptive 0
+    adaptive: AdaptiveProbability | None = None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _choose_probability(cls, values: Any) -> Any:
+        if isinstance(values, dict) and "probability" not in values:
+            if values.get("adaptive") is not None:
+                return {**values, "probability": 0.0}
+            if values.get("policy") == "diffaugment":
+                return {**values, "probability": 1.0}
+        return values
+
+    @model_validator(mode="after")
+    def _check_operations(self) -> Self:
+        offered = self._offered
+        if self.operations is not None and (strangers := [name for name in self.operations if name not in offered]):
+            raise ValueError(
+                f"operations {', '.join(strangers)} are none of policy {self.policy}, which has {', '.join(offered)}"
+            )
+        if self.operations == ():
+            raise ValueError(
+                "operations (): none would change nothing; leave them out for all, or set augmentation=null"
+            )
+        return self
+
+    @property
+    def _offered(self) -> tuple[str, ...]:
+        return get_args(PipeOperation if self.policy == "pipe" else DiffAugmentOperation)
+
+    def operations_for(self, channels: int) -> tuple[str, ...]:
+        """Return what is done to images of so many channels: luma flip, hue and saturation take three."""
+        chosen = self._offered if self.operations is None else self.operations
+        return tuple(name for name in chosen if channels == 3 or name not in RGB_OPERATIONS)
 
 
 class Regularisation(Settings):

@@ -16,7 +16,7 @@ from gansmith.checkpoint import read_newest, save_checkpoint
 from gansmith.data import Batch, TrainingData, open_data
 from gansmith.facts import Classes
 from gansmith.images import to_float
-from gansmith.recipe import PenaltySettings, Recipe
+from gansmith.recipe import AdaptiveProbability, Augmentation, PenaltySettings, Recipe
 from gansmith.recipes import RECIPES
 from gansmith.restore import restore
 from gansmith.sampling import generate, latents_of
@@ -43,6 +43,12 @@ def _cases() -> dict[str, Case]:
     cases["dcgan-small wasserstein penalised"] = (adversarial, penalised)
     for name in ("mlp", "dcgan-small", "resnet", "vae"):
         cases[f"{name} conditional"] = (OBJECTIVES[recipes[name].objective], RECIPES[name](num_classes=10).shrunk())
+    adaptive = Augmentation(adaptive=AdaptiveProbability(images_to_certainty=100), probability=0.5)
+    cases["dcgan-small augmented"] = (
+        adversarial,
+        recipes["dcgan-small"].replace(augmentation=adaptive, penalties={"r1": {}}),
+    )
+    cases["dcgan-28 augmented"] = (adversarial, recipes["dcgan-28"].replace(augmentation={"policy": "diffaugment"}))
     cases["dummy"] = (Translation(), RECIPES["mlp"]().shrunk())
     return cases
 
@@ -118,8 +124,8 @@ def test_step_waits_for_no_device(case: Case) -> None:
     objective = case[0]
     state = start(case, 0)
     # torch's Adam reads its step counters, which lie on the CPU even when the weights do not; SGD has none.
-    for name, module in state.modules.items():
-        state.optimizers[name] = torch.optim.SGD(module.parameters(), 1e-3)
+    for name in state.optimizers:
+        state.optimizers[name] = torch.optim.SGD(state.modules[name].parameters(), 1e-3)
     batch = Batches(objective, state, data_for(case)).next()
     with Synchronisations() as synchronisations:
         objective.step(state, batch)

@@ -18,7 +18,7 @@ from gansmith import runtime
 from gansmith.checkpoint import read_newest, save_checkpoint
 from gansmith.data import open_data
 from gansmith.data.feed import BATCHES_BEFORE, Feed
-from gansmith.recipe import SGD, Adam, LinearDecay, PenaltySettings, Recipe, RMSprop
+from gansmith.recipe import SGD, Adam, Augmentation, LinearDecay, PenaltySettings, Recipe, RMSprop
 from gansmith.recipes import RECIPES
 from gansmith.training.cuda_graph import CudaGraphs
 from gansmith.training.graph import WARM_UP_STEPS, RecordedSteps, for_device
@@ -57,6 +57,7 @@ def cases() -> dict[str, Recipe]:
         "dcgan-small simultaneous": small.replace(update="simultaneous"),
         "dcgan-small bfloat16": small.replace(precision="bfloat16"),
         "dcgan-small conditional": RECIPES["dcgan-small"](num_classes=10),
+        "dcgan-small adaptively augmented": small.replace(augmentation=Augmentation(adaptive={}), penalties=lazy),
         "mlp dropout": mlp.replace(discriminator=mlp.discriminator.model_copy(update={"dropout": 0.3})),
         "mlp lazy r1 n_dis 2": mlp.replace(penalties=lazy, discriminator_steps=2),
         "mlp relativistic penalised": mlp.replace(penalties=mixing, loss="relativistic"),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from unittest import mock
 
@@ -22,7 +22,7 @@ from gansmith.facts import Classes
 from gansmith.layers.sync import synchronised
 from gansmith.models import Model, sample, save_pretrained
 from gansmith.recipe import SGD, Adam, DCGANDiscriminator, MLPGenerator, Recipe, ResNetDiscriminator
-from gansmith.settings import PenaltySettings, Regularisation
+from gansmith.settings import AdaptiveProbability, Augmentation, PenaltySettings, Regularisation
 from gansmith.training import step
 from gansmith.training.adversarial import Adversarial
 from gansmith.training.draws import Draws
@@ -60,6 +60,8 @@ def _penalty(name: str, weight: float = 10.0, every: int = 1) -> dict[str, Penal
     return {name: PenaltySettings(weight=weight, every=every)}
 
 
+OFTEN = Augmentation(probability=0.5)
+ADAPTIVE = Augmentation(probability=0.5, adaptive=AdaptiveProbability(target=0.0, images_to_certainty=100))
 DENSE = MLPGenerator()  # no batch norm
 LEVEL = Adam(beta1=0.0, beta2=0.9, epsilon=1e-3)
 """Biases before batch norm have gradients of 0 but for rounding, and Adam divides them by their own size."""
@@ -85,6 +87,18 @@ CASES = {
             generator_optimizer=SGD(learning_rate=0.05),
             discriminator_optimizer=SGD(learning_rate=0.05),
         )
+    ),
+    "mlp augmented, conditional, a smaller batch of G": Case(
+        _conditional(recipes.mlp, augmentation=OFTEN, generator_batch_size=64, discriminator_steps=2)
+    ),
+    "mlp augmented, conditional, a batch of G of two of D": Case(
+        _conditional(recipes.mlp, augmentation=OFTEN, generator_batch_size=256, discriminator_steps=2)
+    ),
+    "mlp adaptively augmented, relativistic r1 in parts": Case(
+        _recipe(recipes.mlp(), loss="relativistic", penalties=_penalty("r1", 1.0), augmentation=ADAPTIVE), micro_batch=3
+    ),
+    "mlp augmented simultaneous r2": Case(
+        _recipe(recipes.mlp(), update="simultaneous", penalties=_penalty("r2", 1.0), augmentation=OFTEN)
     ),
     "mlp in parts": Case(_recipe(recipes.mlp(), loss="least_squares"), micro_batch=3),
     "dcgan D spectral, r1": Case(
@@ -131,7 +145,7 @@ class Adversarial64(Adversarial):
     """The objective, with latents in float64."""
 
     def draws(self, state: TrainState) -> list[Draws]:
-        return [Draws(each.latents.double(), each.rng) for each in super().draws(state)]
+        return [replace(each, latents=each.latents.double()) for each in super().draws(state)]
 
 
 def train(case: Case) -> dict[str, Tensor]:
@@ -156,8 +170,12 @@ MISTAKES: dict[str, tuple[str, Callable[[], object]]] = {
     "the mean is over a rank's share": (
         "mlp", lambda: mock.patch.object(step, "mean_over_ranks", lambda values, count: values.sum() / count)
     ),
-    "gradients are not summed": ("mlp", lambda: mock.patch.object(ranks, "sum_gradients", lambda parameters: None)),
+    "gradients are not summed": ("mlp", lambda: mock.patch.object(ranks, "sum_gradients", lambda *tensors: None)),
     "ranks take the same share": ("mlp", lambda: mock.patch.object(ranks, "share_of", lambda count: (0, count // 2))),
+    "ranks augment alike": (
+        "mlp augmented simultaneous r2",
+        lambda: mock.patch.object(ranks, "rand", lambda count, rng, device: torch.rand(count, generator=rng)),
+    ),
     "ranks mix by the same shares": (
         "mlp gradient penalty",
         lambda: mock.patch.object(ranks, "rand", lambda count, rng, device: torch.rand(count, generator=rng)),

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from gansmith import ranks
 from gansmith.data import open_data
-from gansmith.recipe import SGD, Adam, LinearDecay, PenaltySettings, Recipe, RMSprop
+from gansmith.recipe import SGD, Adam, AdaptiveProbability, Augmentation, LinearDecay, PenaltySettings, Recipe, RMSprop
 from gansmith.recipes import RECIPES
 from gansmith.training import graph
 from gansmith.training.graph import RecordedSteps, Work, for_device, why_not_recorded
@@ -82,6 +82,7 @@ def shrunk(name: str, **changes: object) -> Recipe:
 
 R1 = {"r1": PenaltySettings(weight=1, every=4)}
 MIXING = {"gradient_penalty": PenaltySettings(weight=10, every=3)}
+ADAPTIVE = Augmentation(probability=0.5, adaptive=AdaptiveProbability(images_to_certainty=1000))
 CASES = {
     "dcgan-small": shrunk("dcgan-small"),
     "dcgan-small conditional": shrunk("dcgan-small").replace(num_classes=10),
@@ -92,6 +93,7 @@ CASES = {
     "mlp relativistic penalised simultaneous": shrunk(
         "mlp", penalties=MIXING, loss="relativistic", update="simultaneous"
     ),
+    "mlp adaptively augmented": shrunk("mlp", augmentation=ADAPTIVE, penalties=R1),
     "vae": shrunk("vae"),
 }
 
@@ -124,6 +126,7 @@ BAKED_IN = {
     "images": ("mlp lazy r1", "Inputs.fill_batches", lambda inputs, batches: None),
     "labels": ("dcgan-small conditional", "Inputs.fill_batches", None),
     "latents": ("mlp lazy r1", "Inputs.fill_latents", lambda inputs, draws: None),
+    "draws of augmentation": ("mlp adaptively augmented", "Inputs.seed", lambda inputs, draws: None),
     "draws of penalties": ("mlp relativistic penalised", "Inputs.seed", lambda inputs, draws: None),
 }
 

@@ -159,8 +159,12 @@ def test_a_penalty_set_to_null_is_removed():
     assert apply_overrides(DCGAN, ["penalties.r1=null"]) == DCGAN
 
 
-def test_a_penalty_without_a_weight_is_refused():
-    assert problems("penalties.r1.every=2") == ["penalties.r1.weight: this field is required"]
+def test_a_penalty_without_a_weight_has_that_of_its_rule():
+    assert apply_overrides(DCGAN, ["penalties.r1.every=2"]).penalties["r1"].weight == 0.001225  # 0.0002 * 28^2 / 128
+
+
+def test_a_penalty_of_weight_0_is_refused():
+    assert problems("penalties.r1.weight=0") == ["penalties.r1.weight: 0 does not fit: input should be greater than 0"]
 
 
 def test_all_mistakes_are_told_at_once():

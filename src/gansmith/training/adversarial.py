@@ -80,12 +80,12 @@ class Adversarial:
             with torch.set_grad_enabled(keeps_graph and is_last):
                 fake_images = generate(state, latents, real.labels)
             measured.append(discriminator_step(state, real, fake_images, rng, steps_taken))
-        labels, latents = (own or batches["real_d"]).labels, draws[-1].latents
+        labels = (own or batches["real_d"]).labels
         result = generator_step(
             state,
             own if LOSSES[recipe.loss].needs_real_in_g else None,
-            None if labels is None else labels[-len(latents) :],
-            latents,
+            None if labels is None else labels[-len(draws[-1].latents) :],
+            draws[-1],
             fake_images if keeps_graph else None,
         )
         return {**mean_of(measured), **result}

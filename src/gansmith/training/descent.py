@@ -14,6 +14,7 @@ from gansmith import ranks, schedule
 from gansmith.ema import ema_decay, update_ema
 from gansmith.regularisation import clip_weights, weight_loss
 from gansmith.settings import Adam
+from gansmith.training.augmentation import signs_of
 from gansmith.training.state import TrainState
 
 
@@ -63,7 +64,8 @@ def collect_gradients(state: TrainState, names: Sequence[str], loss: Tensor) -> 
 def descend(state: TrainState, *names: str) -> None:
     """Take one optimiser step of each of these modules down the gradients that all ranks collected, and forget them."""
     recipe = state.recipe
-    ranks.sum_gradients([parameter for name in names for parameter in parameters_of(state.optimizers[name])])
+    parameters = [parameter for name in names for parameter in parameters_of(state.optimizers[name])]
+    ranks.sum_gradients(parameters, signs_of(state, names))
     for name in names:
         if (weights := weight_loss(state.modules[name], recipe.regularisation)) is not None:
             collect_gradients(state, [name], weights)

@@ -18,10 +18,12 @@ class Draws:
     Attributes:
         latents: (N, latent_dim) float32, normal.
         rng: for whatever else the phase draws.
+        batches: that the latents are, one behind the other; of each, this rank has a share.
     """
 
     latents: Tensor
     rng: torch.Generator
+    batches: int = 1
 
 
 def draw(state: TrainState, phase: str, count: int, ahead: int = 0, batches: int = 1) -> Draws:
@@ -37,7 +39,7 @@ def draw(state: TrainState, phase: str, count: int, ahead: int = 0, batches: int
     rng = runtime.generator_for(state.device, state.seed, "step", state.counters["images"] + ahead, phase)
     latents = torch.randn(count, state.recipe.generator.latent_dim, generator=rng, device=state.device)
     start, stop = ranks.share_of(count // batches)
-    return Draws(latents.view(batches, -1, latents.shape[1])[:, start:stop].flatten(0, 1), rng)
+    return Draws(latents.view(batches, -1, latents.shape[1])[:, start:stop].flatten(0, 1), rng, batches)
 
 
 def seed_dropout(state: TrainState) -> None:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Protocol
 
 import torch
@@ -214,7 +215,7 @@ class Inputs:
 
     def __init__(self, device: torch.device, batches: dict[str, Batch], draws: list[Draws]) -> None:
         self.batches = {name: Batch(*map(_copy, _values_of(batch))) for name, batch in batches.items()}  # type: ignore[arg-type]
-        copies = {id(each): Draws(each.latents.clone(), torch.Generator(device)) for each in draws}
+        copies = {id(each): replace(each, latents=each.latents.clone(), rng=torch.Generator(device)) for each in draws}
         self.draws = [copies[id(each)] for each in draws]
         self.generators = [each.rng for each in copies.values()]
 

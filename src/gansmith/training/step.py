@@ -4,6 +4,8 @@
     draw latents z, or take those of the last D step;  descend  mean[ loss.g(D(x), D(G(z))) ]  in G
     average G's weights
 
+Where the recipe augments, D(.) is D(T(.)) throughout, penalties included, each T a draw of its own.
+
 That is the alternating update. In the simultaneous one both players descend from the same point, and the last D step
 and the G step are one: `simultaneous_step`. Losses give one value per sample and are reduced here, once, over the batch
 of all ranks, each of which computes its share of it. Nothing here waits for the device.
@@ -12,31 +14,39 @@ of all ranks, each of which computes its share of it. Nothing here waits for the
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
-from gansmith import runtime, schedule
+from gansmith import runtime
+from gansmith.augment import Transformation
 from gansmith.build import build_networks, build_optimizer
 from gansmith.data import Batch
 from gansmith.losses import LOSSES
-from gansmith.penalties import PENALTIES
+from gansmith.penalties import AT_FAKES, PENALTIES
 from gansmith.recipe import PenaltySettings, Recipe
+from gansmith.training.augmentation import (
+    adapt,
+    build_augmenter,
+    draw_transformations,
+    note_signs,
+    probability_of,
+    seen_through,
+    set_probability,
+)
 from gansmith.training.descent import (
     average,
     collect_gradients,
     descend,
     mean_of,
     mean_over_ranks,
-    measured_of,
     parameters_of,
     parts_of,
     set_rates,
 )
-from gansmith.training.draws import seed_dropout
+from gansmith.training.draws import Draws, seed_dropout
 from gansmith.training.gradients import frozen, one_backward, two_backwards
-from gansmith.training.shared_pass import collect_from_one_pass
 from gansmith.training.state import TrainState
 
 
@@ -47,7 +57,7 @@ def initial_state(recipe: Recipe, seed: int, device: torch.device, averaged: Seq
         recipe=recipe,
         seed=seed,
         device=device,
-        modules=modules,
+        modules={**modules, **build_augmenter(recipe, device)},
         optimizers={
             name: build_optimizer(recipe.optimizer_of(name), module.parameters()) for name, module in modules.items()
         },
@@ -68,7 +78,8 @@ def whole_step(state: TrainState, num_images: int, update: Callable[[], dict[str
     """
     seed_dropout(state)
     set_rates(state)
-    measured = update()
+    set_probability(state)
+    measured = {**update(), **probability_of(state)}
     state.counters["images"] += num_images
     state.counters["steps"] += 1
     average(state, num_images)
@@ -91,25 +102,27 @@ def discriminator_step(
         state: its discriminator and that optimiser are changed.
         real: images (N, C, H, W) in [-1, 1], with labels (N,) where the recipe is conditional.
         fake_images: (N, C, H, W) in [-1, 1]; no gradient goes to what made them.
-        rng: that penalties draw from.
+        rng: that augmentation and penalties draw from.
         steps_taken: discriminator steps before this one; decides whose turn a lazy penalty is.
 
     Returns:
         `loss_d`, `d_accuracy` and each `penalty_*` applied, as 0-d tensors.
     """
-    recipe, count, measured = state.recipe, len(real.images), []
+    recipe, discriminator = state.recipe, state.modules["discriminator"]
+    count, measured = len(real.images), []
+    transformations = draw_transformations(state, count, rng, players=2)
     for start, stop in parts_of(count, state.micro_batch):
         part, fake = real.part(start, stop), fake_images[start:stop].detach()
-        if recipe.penalties_share_pass and (weights := due_weights(state, steps_taken)):
-            measured.append(collect_from_one_pass(state, part, fake, weights, count).measured())
-            continue
-        real_logits, fake_logits = logits_of_pair(state, part.images, fake, part.labels)
+        of_real, of_fake = (each.part(start, stop) for each in transformations)
+        real_logits, fake_logits = logits_of_pair(state, of_real(part.images), of_fake(fake), part.labels)
         loss = LOSSES[recipe.loss].d(real_logits, fake_logits)
-        penalties = due_penalties(state, part, fake, rng, steps_taken)
+        penalties = due_penalties(recipe, discriminator, part, fake, (of_real, of_fake), rng, steps_taken)
         total = loss + sum(weight * value for weight, value in penalties.values())
         collect_gradients(state, ["discriminator"], mean_over_ranks(total, count))
         measured.append(measured_of(loss, real_logits, fake_logits, penalties))
+        note_signs(state, real_logits, fake_logits)
     descend(state, "discriminator")
+    adapt(state, count)
     return mean_of(measured)
 
 
@@ -130,25 +143,32 @@ def logits_of_pair(
         return real_logits, fake_logits
 
 
+def measured_of(
+    loss: Tensor, real_logits: Tensor, fake_logits: Tensor, penalties: Mapping[str, tuple[float, Tensor]]
+) -> dict[str, Tensor]:
+    """Return what a discriminator step reports, as 0-d tensors."""
+    return {
+        "loss_d": loss.detach().mean(),
+        "d_accuracy": (real_logits > fake_logits).float().mean(),
+        **{f"penalty_{name}": value.detach().mean() for name, (_, value) in penalties.items()},
+    }
+
+
 def due_penalties(
-    state: TrainState, real: Batch, fake_images: Tensor, rng: torch.Generator, steps_taken: int
-) -> dict[str, tuple[float, Tensor]]:
-    """Return name -> (weight, (N,) values) of the penalties whose turn it is."""
-    discriminator = state.modules["discriminator"]
-    return {
-        name: (weight, PENALTIES[name](discriminator, real.images, fake_images, real.labels, rng))
-        for name, weight in due_weights(state, steps_taken).items()
-    }
+    recipe: Recipe, discriminator: nn.Module, real: Batch, fake_images: Tensor,
+    transformations: tuple[Transformation, Transformation], rng: torch.Generator, steps_taken: int,
+) -> dict[str, tuple[float, Tensor]]:  # fmt: skip
+    """Return name -> (weight, (N,) values) of the penalties whose turn it is; a lazy one weighs `every` times more.
 
-
-def due_weights(state: TrainState, steps_taken: int) -> dict[str, float]:
-    """Return the weights of the penalties whose turn it is; a lazy one weighs `every` times more."""
-    factor = schedule.penalty_factor(state.recipe, state.counters["images"])
+    Gradients are those of D seen through the transformations (of reals, of fakes), at images before them.
+    """
+    views = [seen_through(each, discriminator) for each in transformations]
     return {
-        name: settings.weight * settings.every * factor
-        for name, settings in state.recipe.penalties.items()
+        name: (settings.full_weight,
+               PENALTIES[name](views[name in AT_FAKES], real.images, fake_images, real.labels, rng))
+        for name, settings in recipe.penalties.items()
         if is_due(settings, steps_taken)
-    }
+    }  # fmt: skip
 
 
 def is_due(penalty: PenaltySettings, steps_taken: int) -> bool:
@@ -157,7 +177,7 @@ def is_due(penalty: PenaltySettings, steps_taken: int) -> bool:
 
 
 def generator_step(
-    state: TrainState, real: Batch | None, labels: Tensor | None, latents: Tensor, fake_images: Tensor | None = None
+    state: TrainState, real: Batch | None, labels: Tensor | None, draws: Draws, fake_images: Tensor | None = None
 ) -> dict[str, Tensor]:
     """Descend G's loss; D passes gradients on but collects none of its own.
 
@@ -165,23 +185,26 @@ def generator_step(
         state: its generator and that optimiser are changed.
         real: N images to pair the fakes with, for a loss that needs them; their logits are taken without a graph.
         labels: (N,) of the fakes, or None.
-        latents: (N, latent_dim).
+        draws: N latents, and what augmentation draws from.
         fake_images: (N, C, H, W) with a graph, if they are made already; else they are made from the latents.
 
     Returns:
         `loss_g` as a 0-d tensor.
     """
-    recipe, count, discriminator = state.recipe, len(latents), state.modules["discriminator"]
-    measured = []
+    recipe, discriminator, latents = state.recipe, state.modules["discriminator"], draws.latents
+    count, measured = len(latents), []
+    players = 1 if real is None else 2
+    of_fakes, *of_reals = draw_transformations(state, count, draws.rng, players, draws.batches)
     for start, stop in parts_of(count, state.micro_batch):
         part_labels = None if labels is None else labels[start:stop]
         fake = generate(state, latents[start:stop], part_labels) if fake_images is None else fake_images
         with frozen(discriminator), runtime.autocast(state.device, recipe.precision):
-            fake_logits = discriminator(fake, part_labels)
+            fake_logits = discriminator(of_fakes.part(start, stop)(fake), part_labels)
             real_logits = fake_logits.detach()
             if real is not None:
                 with torch.no_grad():
-                    real_logits = discriminator(real.images[start:stop], part_labels)
+                    seen = of_reals[0].part(start, stop)(real.images[start:stop])
+                    real_logits = discriminator(seen, part_labels)
         loss = LOSSES[recipe.loss].g(real_logits, fake_logits)
         collect_gradients(state, ["generator"], mean_over_ranks(loss, count))
         measured.append({"loss_g": loss.detach().mean()})
@@ -198,56 +221,34 @@ def simultaneous_step(
         state: both networks and optimisers are changed.
         real: as in `discriminator_step`; G's loss is paired with them too, where it pairs.
         latents: (N, latent_dim).
-        rng: that penalties draw from.
+        rng: that augmentation and penalties draw from; both players see the same draws.
         steps_taken: as in `discriminator_step`.
 
     Returns:
         what both steps return.
     """
-    recipe, count, measured = state.recipe, len(latents), []
+    recipe, discriminator = state.recipe, state.modules["discriminator"]
+    count, measured = len(latents), []
+    transformations = draw_transformations(state, count, rng, players=2)
     for start, stop in parts_of(count, state.micro_batch):
         part = real.part(start, stop)
+        of_real, of_fake = (each.part(start, stop) for each in transformations)
         fake_images = generate(state, latents[start:stop], part.labels)
-        shares = recipe.penalties_share_pass and due_weights(state, steps_taken)
-        play = _play_in_one_pass if shares else _play
-        found, gradients = play(state, part, fake_images.detach(), rng, steps_taken, count)
-        gradients = gradients.to(fake_images.dtype)
+        fake = fake_images.detach().requires_grad_(True)
+        real_logits, fake_logits = logits_of_pair(state, of_real(part.images), of_fake(fake), part.labels)
+        loss = LOSSES[recipe.loss].d(real_logits, fake_logits)
+        loss_g = LOSSES[recipe.loss].g(real_logits.detach(), fake_logits)
+        penalties = due_penalties(recipe, discriminator, part, fake, (of_real, of_fake), rng, steps_taken)
+        note_signs(state, real_logits, fake_logits)
+        if penalties:
+            total = torch.stack([weight * value for weight, value in penalties.values()]).sum(0)
+            collect_gradients(state, ["discriminator"], mean_over_ranks(total, count))
+        both = mean_over_ranks(loss, count), mean_over_ranks(loss_g, count)
+        gradients = (two_backwards if recipe.discriminator_mixes_images else one_backward)(
+            *both, real_logits, fake_logits, fake, parameters_of(state.optimizers["discriminator"])
+        )
         torch.autograd.backward(fake_images, gradients, inputs=parameters_of(state.optimizers["generator"]))
-        measured.append(found)
+        measured.append({**measured_of(loss, real_logits, fake_logits, penalties), "loss_g": loss_g.detach().mean()})
     descend(state, "discriminator", "generator")
+    adapt(state, count)
     return mean_of(measured)
-
-
-Played = tuple[dict[str, Tensor], Tensor]
-"""What is measured, and G's gradient at the fakes."""
-
-
-def _play(
-    state: TrainState, real: Batch, fake_images: Tensor, rng: torch.Generator, steps_taken: int, count: int
-) -> Played:
-    """Collect D's gradients of a part, of `count` images in all."""
-    recipe, fake = state.recipe, fake_images.requires_grad_(True)
-    real_logits, fake_logits = logits_of_pair(state, real.images, fake, real.labels)
-    loss = LOSSES[recipe.loss].d(real_logits, fake_logits)
-    loss_g = LOSSES[recipe.loss].g(real_logits.detach(), fake_logits)
-    penalties = due_penalties(state, real, fake, rng, steps_taken)
-    if penalties:
-        total = torch.stack([weight * value for weight, value in penalties.values()]).sum(0)
-        collect_gradients(state, ["discriminator"], mean_over_ranks(total, count))
-    both = mean_over_ranks(loss, count), mean_over_ranks(loss_g, count)
-    gradients = (two_backwards if recipe.discriminator_mixes_images else one_backward)(
-        *both, real_logits, fake_logits, fake, parameters_of(state.optimizers["discriminator"])
-    )
-    return {**measured_of(loss, real_logits, fake_logits, penalties), "loss_g": loss_g.detach().mean()}, gradients
-
-
-def _play_in_one_pass(
-    state: TrainState, real: Batch, fake_images: Tensor, rng: torch.Generator, steps_taken: int, count: int
-) -> Played:
-    """Do it with penalties that share the pass, whose slopes are also G's gradient, up to the loss."""
-    scored = collect_from_one_pass(state, real, fake_images, due_weights(state, steps_taken), count)
-    fake_logits = scored.fake_logits.requires_grad_(True)
-    loss_g = LOSSES[state.recipe.loss].g(scored.real_logits, fake_logits)
-    (starts,) = torch.autograd.grad(mean_over_ranks(loss_g, count), fake_logits)
-    gradients = scored.slopes * starts.view(-1, *[1] * (scored.slopes.ndim - 1))
-    return {**scored.measured(), "loss_g": loss_g.detach().mean()}, gradients
