@@ -77,6 +77,12 @@ def refuse_what_is_not_done(recipe: dict) -> None:
     optimizers = [recipe[name]["name"] for name in ("generator_optimizer", "discriminator_optimizer") if name in recipe]
     reasons = {
         "classes": recipe["num_classes"] > 0,
+        "attention, minibatch deviation or mean pooling": any(
+            recipe.get(network, {}).get(name) in (True, "mean") or recipe.get(network, {}).get("attention")
+            for network in ("generator", "discriminator")
+            for name in ("minibatch_std", "pool")
+        ),
+        "choice of fakes (top_k)": recipe.get("top_k") is not None,
         "penalties": adversarial and bool(recipe["penalties"]),
         "regularisation": any(recipe["regularisation"].values()),
         "optimisers but Adam": any(name != "adam" for name in optimizers),

@@ -29,7 +29,7 @@ LAYERS: list[set[str]] = [
         "training.autoencoder",
         "training.objectives",
     }
-    | {"training.pictures", "training.draws", "training.graph", "training.cuda_graph"},
+    | {"training.pictures", "training.draws", "training.graph", "training.cuda_graph", "training.lecam"},
     {"training.loop", "training.opening", "training.session", "training.preparation", "training.run"}
     | {"training.estimate", "training.memory", "training.watch", "bench"}
     | {f"evaluation.{name}" for name in ("exhibit", "wording", "markup", "charts", "page")}

@@ -40,6 +40,7 @@ from gansmith.settings import (
     ResNetGenerator,
     RMSprop,
     Settings,
+    TopK,
     UpdateName,
 )
 
@@ -50,13 +51,13 @@ UNUSED: dict[ObjectiveName, frozenset[str]] = {
     "adversarial": frozenset({"encoder"}),
     "autoencoder": frozenset({
         "discriminator", "discriminator_optimizer", "discriminator_steps", "generator_batch_size", "penalties",
-        "update",
+        "top_k", "update",
     }),
 }  # fmt: skip
 """The fields that an objective knows nothing of. They keep their defaults, and are left out of the recipe's JSON, so
 that a field added for one objective changes no id of another's recipes.
 """
-ADDED = {"update": "alternating"}
+ADDED = {"update": "alternating", "top_k": None}
 """Fields that recipes have had only since later, with the default that says what was done before: at that, they are
 left out of the JSON, so that ids of before stand.
 """
@@ -87,6 +88,7 @@ class Recipe(Settings):
     generator_batch_size: PositiveInt | None = None  # fakes of one generator step; null: as many as batch_size
     discriminator_steps: PositiveInt = 1  # n_dis: discriminator steps per generator step
     update: UpdateName = "alternating"  # G after the last D step, or with it, from the same point and the same fakes
+    top_k: TopK | None = None  # G's loss is of the fakes that D scores highest
     ema_half_life_images: Annotated[int, Field(ge=0)] = 20_000  # 0: the EMA generator is a copy
     precision: Precision = "float32"  # of convolutions and matrix products; weights and losses stay float32
 
@@ -101,11 +103,12 @@ class Recipe(Settings):
         losses = get_args(AdversarialLossName) if self.objective == "adversarial" else ("elbo",)
         if self.loss not in losses:
             raise ValueError(f"loss {self.loss} is none of objective {self.objective}, which takes {', '.join(losses)}")
-        if self.discriminator is None and self.regularisation.weight_clipping is not None:
-            raise ValueError(
-                f"regularisation.weight_clipping bounds a discriminator, and objective {self.objective} has none; "
-                "leave it out"
-            )
+        for name in ("weight_clipping", "lecam"):
+            if self.discriminator is None and getattr(self.regularisation, name):
+                raise ValueError(
+                    f"regularisation.{name} acts on a discriminator, and objective {self.objective} has none; leave it "
+                    "out"
+                )
         return self
 
     @model_validator(mode="after")
@@ -117,6 +120,14 @@ class Recipe(Settings):
                     f"size {sizes.size_text(self.size)} does not fit the {network.family} {role}: each side must be "
                     f"4, 5, 6 or 7 times the same power of two; the nearest that fits is {nearest}"
                 )
+            height = getattr(network, "attention", None)
+            growth = network.growth if isinstance(network, ResNetDiscriminator) else None
+            allowed = sizes.attention_heights(network.family, self.size, growth)
+            if height is not None and height not in allowed:
+                raise ValueError(
+                    f"{role}.attention {height}: the {network.family} {role} of {sizes.size_text(self.size)} images "
+                    f"has no such map; the heights of its maps are {', '.join(map(str, allowed))}"
+                )
         return self
 
     @model_validator(mode="after")
@@ -124,7 +135,7 @@ class Recipe(Settings):
         normalisation = self.discriminator and self.discriminator.normalisation
         if normalisation == "batch" and self.penalties:
             raise ValueError(
-                f"penalties {', '.join(self.penalties)} need the gradient of each image alone, but batch norm in the "
+                f"penalties {', '.join(self.penalties)} need each image judged alone, but batch norm in the "
                 "discriminator mixes the images of a batch; set discriminator.normalisation=spectral or null"
             )
         if normalisation == "spectral" and self.regularisation.weight_clipping is not None:
@@ -173,14 +184,16 @@ class Recipe(Settings):
 
     @property
     def discriminator_mixes_images(self) -> bool:
-        """Whether a logit depends on the other images of the batch, by batch norm in D."""
-        return self.discriminator is not None and self.discriminator.normalisation == "batch"
+        """Whether a logit depends on the other images of the batch, by batch norm or minibatch deviation in D."""
+        return self.discriminator is not None and (
+            self.discriminator.normalisation == "batch" or getattr(self.discriminator, "minibatch_std", False)
+        )
 
     @property
     def has_batch_norm(self) -> bool:
         """Whether a network normalises over the batch in training."""
         return (
-            self.discriminator_mixes_images
+            (self.discriminator is not None and self.discriminator.normalisation == "batch")
             or not isinstance(self.generator, MLPGenerator)
             or bool(self.generator.normalisation)
         )
@@ -190,6 +203,10 @@ class Recipe(Settings):
         """What mixes the images of a batch, so that it cannot be computed in parts, or None."""
         if self.has_batch_norm:
             return "batch norm"
+        if self.discriminator_mixes_images:
+            return "the standard deviation of minibatches"
+        if self.top_k is not None:
+            return "the choice of the top k fakes"
         return "the variance of the elbo" if self.loss == "elbo" else None
 
     def canonical_json(self) -> str:
@@ -236,5 +253,5 @@ __all__ = [
     "SGD", "Adam", "AdversarialLossName", "DCGANDiscriminator", "DCGANEncoder", "DCGANGenerator",
     "DenseConvDiscriminator", "DenseConvGenerator", "LinearDecay", "LossName", "MLPDiscriminator", "MLPGenerator",
     "PenaltyName", "PenaltySettings", "Precision", "RMSprop", "Recipe", "Regularisation", "ResNetDiscriminator",
-    "ResNetGenerator", "Settings",
+    "ResNetGenerator", "Settings", "TopK",
 ]  # fmt: skip

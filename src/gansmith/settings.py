@@ -5,14 +5,14 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, PositiveInt
+from pydantic import BaseModel, ConfigDict, Field, PositiveInt, SerializerFunctionWrapHandler, model_serializer
 
 ObjectiveName = Literal["adversarial", "autoencoder"]
 AdversarialLossName = Literal["minimax", "non_saturating", "least_squares", "wasserstein", "hinge", "relativistic"]
 LossName = Literal[AdversarialLossName, "elbo"]
-PenaltyName = Literal["r1", "r2", "gradient_penalty"]
+PenaltyName = Literal["r1", "r2", "gradient_penalty", "consistency", "balanced_consistency"]
 Precision = Literal["float32", "bfloat16"]
 UpdateName = Literal["alternating", "simultaneous"]
 Normalisation = Literal["batch", "spectral"]
@@ -24,9 +24,23 @@ Widths = Annotated[tuple[Width, ...], Field(min_length=1)]
 
 
 class Settings(BaseModel):
-    """A frozen group of settings that refuses unknown keys, infinities and NaN."""
+    """A frozen group of settings that refuses unknown keys, infinities and NaN.
+
+    Attributes:
+        ADDED: fields that came later. They are left out of the JSON where they have their default, which says what was
+            done before, so that ids of recipes of before stand.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+    ADDED: ClassVar[frozenset[str]] = frozenset()
+
+    @model_serializer(mode="wrap")
+    def _without_added(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        fields = type(self).model_fields
+        left_out = {
+            name for name in self.ADDED if getattr(self, name) == fields[name].get_default(call_default_factory=True)
+        }
+        return {name: value for name, value in handler(self).items() if name not in left_out}
 
 
 class MLPGenerator(Settings):
@@ -56,6 +70,8 @@ class DCGANGenerator(Settings):
     kernel: Literal[4, 5] = 4  # of the transposed convolutions, pixels
     stem: bool = False  # a transposed convolution of stride 1 before the first doubling
     head: Literal["transposed", "convolution"] = "convolution"  # the layer that makes the C output channels
+    attention: PositiveInt | None = None  # height of the map at which self-attention sits (Zhang et al. 2019)
+    ADDED = frozenset({"attention"})
 
 
 class DCGANDiscriminator(Settings):
@@ -66,6 +82,9 @@ class DCGANDiscriminator(Settings):
     kernel: Literal[4, 5] = 4
     normalisation: Normalisation | None = None  # batch: not on the first layer
     dropout: Share = 0.0  # after each LeakyReLU
+    attention: PositiveInt | None = None  # height of the map at which self-attention sits (Zhang et al. 2019)
+    minibatch_std: bool = False  # before the logit: how much four images differ, as a channel (Karras et al. 2018)
+    ADDED = frozenset({"attention", "minibatch_std"})
 
 
 class DCGANEncoder(Settings):
@@ -100,15 +119,21 @@ class ResNetGenerator(Settings):
     latent_dim: Width = 128
     width: Width = 256  # channels of the last block
     growth: Literal[1, 2] = 1  # channels of a block / those of the next: 1 as at 32x32, 2 as at 48x48; up to 16 x width
+    attention: PositiveInt | None = None  # height of the map at which self-attention sits (Zhang et al. 2019)
+    ADDED = frozenset({"attention"})
 
 
 class ResNetDiscriminator(Settings):
-    """Residual down blocks, plain blocks, sum over the map, one logit (Miyato et al. 2018)."""
+    """Residual down blocks, plain blocks, sum or mean over the map, one logit (Miyato et al. 2018)."""
 
     family: Literal["resnet"] = "resnet"
     width: Width = 128  # channels of the first block
     growth: Literal[1, 2] = 1  # 1: two plain blocks at the end, as at 32x32; 2: doubling, one plain, as at 48x48
     normalisation: Literal["spectral"] | None = "spectral"
+    pool: Literal["sum", "mean"] = "sum"  # over the last map; mean as in Gulrajani et al. 2017
+    attention: PositiveInt | None = None  # height of the map at which self-attention sits (Zhang et al. 2019)
+    minibatch_std: bool = False  # before the logit: how much four images differ, as a channel (Karras et al. 2018)
+    ADDED = frozenset({"pool", "attention", "minibatch_std"})
 
 
 class Adam(Settings):
@@ -146,11 +171,29 @@ class PenaltySettings(Settings):
 
 
 class Regularisation(Settings):
-    """What acts on weights alone. L1 and L2 on conv, dense and embedding weights of both networks; 0 or null is off."""
+    """What acts on weights, and on D's logits. L1 and L2 on conv, dense and embedding weights of both networks.
+
+    0 or null is off.
+    """
 
     l1: Weight = 0.0  # x the sum of |w|, added to the loss of each network
     l2: Weight = 0.0  # x the sum of w^2, added to the loss of each network
     weight_clipping: Rate | None = None  # D's parameters are kept in [-c, c] after each step (Arjovsky et al. 2017)
+    lecam: Weight = 0.0  # x the distance of D's logits from moving averages of the other kind's (Tseng et al. 2021)
+    ADDED = frozenset({"lecam"})
+
+
+class TopK(Settings):
+    """Only the fakes that D scores highest count in G's loss: a share of the batch that falls (Sinha et al. 2020)."""
+
+    gamma: Annotated[float, Field(gt=0, lt=1)] = 0.99  # what the share is multiplied by every `interval_images`
+    interval_images: PositiveInt = 50_000  # the paper's epoch, which is of CIFAR-10
+    floor: Annotated[float, Field(gt=0, le=1)] = 0.5  # the share never falls below it
+
+    def count(self, images: int, batch: int) -> int:
+        """Return how many of a batch count after so many images seen: at least one."""
+        share: float = max(self.floor, self.gamma ** (images / self.interval_images))
+        return max(1, round(batch * share))
 
 
 class LinearDecay(Settings):

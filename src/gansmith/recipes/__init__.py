@@ -12,6 +12,7 @@ from gansmith.errors import UsageError, near_matches
 from gansmith.recipe import Recipe
 from gansmith.recipes.auto import auto
 from gansmith.recipes.base import dcgan_28, dcgan_32, dcgan_small, dense_conv, mlp, resnet, vae
+from gansmith.recipes.classic import sngan, wgan_gp
 
 RecipeFunction = Callable[..., Recipe]
 
@@ -21,9 +22,13 @@ RECIPES: dict[str, RecipeFunction] = {
     "dcgan-32": dcgan_32,
     "dense-conv": dense_conv,
     "resnet": resnet,
+    "wgan-gp": wgan_gp,
+    "sngan": sngan,
     "dcgan-small": dcgan_small,
     "vae": vae,
 }
+FOR_CLASSES = frozenset({"sngan"})
+"""Recipes that are told the classes of the data without being asked to, and refuse data that have none."""
 AUTO = "auto"
 DEFAULT_RECIPE = AUTO
 RECIPE_NAMES = (AUTO, *RECIPES)
@@ -50,6 +55,6 @@ def summary(name: str) -> str:
 
 
 __all__ = [
-    "AUTO", "DEFAULT_RECIPE", "RECIPES", "RECIPE_NAMES", "auto", "dcgan_28", "dcgan_32", "dcgan_small", "dense_conv",
-    "mlp", "recipe_function", "resnet", "summary", "vae",
+    "AUTO", "DEFAULT_RECIPE", "FOR_CLASSES", "RECIPES", "RECIPE_NAMES", "auto", "dcgan_28", "dcgan_32", "dcgan_small",
+    "dense_conv", "mlp", "recipe_function", "resnet", "sngan", "summary", "vae", "wgan_gp",
 ]  # fmt: skip

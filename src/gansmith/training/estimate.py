@@ -90,7 +90,7 @@ def estimate(recipe: Recipe, objective: Objective, device: torch.device) -> Esti
     seconds = _seconds_per_step(state, objective, batches)
     return Estimate(
         layers=tuple(layers),
-        parameters={name: num_parameters(module) for name, module in state.modules.items()},
+        parameters={name: count for name, module in state.modules.items() if (count := num_parameters(module))},
         flops=step_flops(recipe, objective, device),
         memory_bytes=runtime.memory_in_use(device),
         seconds=seconds,

@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from gansmith import runtime
 from gansmith.build import build_networks, build_optimizer
 from gansmith.data import Batch
-from gansmith.losses import LOSSES
+from gansmith.losses import LOSSES, of_top
 from gansmith.penalties import PENALTIES
 from gansmith.recipe import PenaltySettings, Recipe
 from gansmith.training.descent import (
@@ -35,6 +35,7 @@ from gansmith.training.descent import (
 )
 from gansmith.training.draws import seed_dropout
 from gansmith.training.gradients import frozen, one_backward, two_backwards
+from gansmith.training.lecam import lecam_of, move_anchors
 from gansmith.training.state import TrainState
 
 
@@ -96,15 +97,18 @@ def discriminator_step(
         `loss_d`, `d_accuracy` and each `penalty_*` applied, as 0-d tensors.
     """
     recipe, discriminator = state.recipe, state.modules["discriminator"]
-    count, measured = len(real.images), []
+    count, measured, logits = len(real.images), [], []
     for start, stop in parts_of(count, state.micro_batch):
         part, fake = real.part(start, stop), fake_images[start:stop].detach()
         real_logits, fake_logits = logits_of_pair(state, part.images, fake, part.labels)
         loss = LOSSES[recipe.loss].d(real_logits, fake_logits)
-        penalties = due_penalties(recipe, discriminator, part, fake, rng, steps_taken)
+        penalties = lecam_of(state, real_logits, fake_logits)
+        penalties |= due_penalties(recipe, discriminator, part, fake, rng, steps_taken)
         total = loss + sum(weight * value for weight, value in penalties.values())
         collect_gradients(state, ["discriminator"], mean_over_ranks(total, count))
         measured.append(measured_of(loss, real_logits, fake_logits, penalties))
+        logits.append((real_logits.detach(), fake_logits.detach()))
+    move_anchors(state, logits)
     descend(state, "discriminator")
     return mean_of(measured)
 
@@ -112,9 +116,10 @@ def discriminator_step(
 def logits_of_pair(
     state: TrainState, real_images: Tensor, fake_images: Tensor, labels: Tensor | None
 ) -> tuple[Tensor, Tensor]:
-    """Return D's logits (N,) of reals and of fakes of the same classes, in one pass where batch norm in D forbids none.
+    """Return D's logits (N,) of reals and of fakes of the same classes, in one pass where D mixes no images of a batch.
 
-    Batch norm has statistics of reals and of fakes apart, as usual. In one pass, spectral norm iterates once.
+    Where it does (batch norm, minibatch deviation), reals and fakes are not mixed. In one pass, spectral norm iterates
+    once.
     """
     discriminator = state.modules["discriminator"]
     with runtime.autocast(state.device, state.recipe.precision):
@@ -180,11 +185,23 @@ def generator_step(
             if real is not None:
                 with torch.no_grad():
                     real_logits = discriminator(real.images[start:stop], part_labels)
-        loss = LOSSES[recipe.loss].g(real_logits, fake_logits)
+        loss = generator_loss(state, real_logits, fake_logits)
         collect_gradients(state, ["generator"], mean_over_ranks(loss, count))
         measured.append({"loss_g": loss.detach().mean()})
     descend(state, "generator")
     return mean_of(measured)
+
+
+def generator_loss(state: TrainState, real_logits: Tensor, fake_logits: Tensor) -> Tensor:
+    """Return G's loss per fake, (N,), whose mean is to fall; with `top_k`, 0 but for the fakes that D scores highest.
+
+    Of several ranks each takes the highest of its own share.
+    """
+    recipe = state.recipe
+    losses = LOSSES[recipe.loss].g(real_logits, fake_logits)
+    if recipe.top_k is None:
+        return losses
+    return of_top(losses, fake_logits, recipe.top_k.count(state.counters["images"], len(losses)))
 
 
 def simultaneous_step(
@@ -203,23 +220,28 @@ def simultaneous_step(
         what both steps return.
     """
     recipe, discriminator = state.recipe, state.modules["discriminator"]
-    count, measured = len(latents), []
+    count, measured, logits = len(latents), [], []
     for start, stop in parts_of(count, state.micro_batch):
         part = real.part(start, stop)
         fake_images = generate(state, latents[start:stop], part.labels)
         fake = fake_images.detach().requires_grad_(True)
         real_logits, fake_logits = logits_of_pair(state, part.images, fake, part.labels)
         loss = LOSSES[recipe.loss].d(real_logits, fake_logits)
-        loss_g = LOSSES[recipe.loss].g(real_logits.detach(), fake_logits)
+        loss_g = generator_loss(state, real_logits.detach(), fake_logits)
+        anchored = lecam_of(state, real_logits, fake_logits)
+        total_d = loss + sum(weight * value for weight, value in anchored.values())
         penalties = due_penalties(recipe, discriminator, part, fake, rng, steps_taken)
         if penalties:
             total = torch.stack([weight * value for weight, value in penalties.values()]).sum(0)
             collect_gradients(state, ["discriminator"], mean_over_ranks(total, count))
-        both = mean_over_ranks(loss, count), mean_over_ranks(loss_g, count)
+        both = mean_over_ranks(total_d, count), mean_over_ranks(loss_g, count)
         gradients = (two_backwards if recipe.discriminator_mixes_images else one_backward)(
             *both, real_logits, fake_logits, fake, parameters_of(state.optimizers["discriminator"])
         )
         torch.autograd.backward(fake_images, gradients, inputs=parameters_of(state.optimizers["generator"]))
+        penalties |= anchored
         measured.append({**measured_of(loss, real_logits, fake_logits, penalties), "loss_g": loss_g.detach().mean()})
+        logits.append((real_logits.detach(), fake_logits.detach()))
+    move_anchors(state, logits)
     descend(state, "discriminator", "generator")
     return mean_of(measured)
