@@ -15,7 +15,7 @@ from torch import Tensor
 
 from gansmith import ranks
 from gansmith.data import open_data
-from gansmith.recipe import SGD, Adam, LinearDecay, PenaltySettings, Recipe, RMSprop
+from gansmith.recipe import SGD, Adam, LinearDecay, PenaltySettings, Recipe, Regularisation, RMSprop
 from gansmith.recipes import RECIPES
 from gansmith.training import graph
 from gansmith.training.graph import RecordedSteps, Work, for_device, why_not_recorded
@@ -91,6 +91,11 @@ CASES = {
     "mlp relativistic penalised": shrunk("mlp", penalties=MIXING, loss="relativistic"),
     "mlp relativistic penalised simultaneous": shrunk(
         "mlp", penalties=MIXING, loss="relativistic", update="simultaneous"
+    ),
+    "mlp lecam, consistency": shrunk(
+        "mlp",
+        regularisation=Regularisation(lecam=0.3),
+        penalties={"consistency": PenaltySettings(weight=10, every=2)},
     ),
     "vae": shrunk("vae"),
 }
