@@ -84,6 +84,12 @@ def refuse_what_is_not_done(recipe: dict) -> None:
         "mixed families": adversarial
         and "r3gan" in (families := [recipe[name]["family"] for name in ("generator", "discriminator")])
         and len(set(families)) > 1,
+        "attention, minibatch deviation or mean pooling": any(
+            recipe.get(network, {}).get(name) in (True, "mean") or recipe.get(network, {}).get("attention")
+            for network in ("generator", "discriminator")
+            for name in ("minibatch_std", "pool")
+        ),
+        "choice of fakes (top_k)": recipe.get("top_k") is not None,
         "regularisation": any(recipe["regularisation"].values()),
         "optimisers but Adam": any(name != "adam" for name in optimizers),
         f"the objective {recipe['objective']}": recipe["objective"] not in ("adversarial", "autoencoder"),

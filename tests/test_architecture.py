@@ -10,7 +10,19 @@ import pytest
 ROOT = Path(__file__).parents[1] / "src" / "gansmith"
 LAYERS: list[set[str]] = [
     {"errors", "version"},
-    {"settings", "rules", "recipe", "schedule", "sizes", "recipes", "overrides", "request", "facts", "budget", "report"},
+    {
+        "settings",
+        "rules",
+        "recipe",
+        "schedule",
+        "sizes",
+        "recipes",
+        "overrides",
+        "request",
+        "facts",
+        "budget",
+        "report",
+    },
     {"augment", "runtime", "ranks", "images", "layers", "losses", "penalties", "regularisation", "ema", "data"}
     | {f"evaluation.{name}" for name in ("extractor", "intervals", "moments", "frechet", "kernel", "neighbours")}
     | {"evaluation.memorisation", "evaluation.classes"},
@@ -31,7 +43,7 @@ LAYERS: list[set[str]] = [
         "training.autoencoder",
         "training.objectives",
     }
-    | {"training.pictures", "training.draws", "training.graph", "training.cuda_graph"},
+    | {"training.pictures", "training.draws", "training.graph", "training.cuda_graph", "training.lecam"},
     {"training.loop", "training.opening", "training.session", "training.preparation", "training.run"}
     | {"training.estimate", "training.memory", "training.watch", "bench"}
     | {f"evaluation.{name}" for name in ("exhibit", "wording", "markup", "charts", "page")}

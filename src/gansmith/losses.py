@@ -97,6 +97,22 @@ LOSSES: dict[str, AdversarialLoss] = {
 }
 
 
+def of_top(losses: Tensor, logits: Tensor, count: int) -> Tensor:
+    """Return the losses of the samples with the highest logits, and 0 for the others (Sinha et al. 2020).
+
+    Args:
+        losses: (N,).
+        logits: (N,) of the same samples.
+        count: how many are kept, 1 to N.
+
+    Returns:
+        (N,), the kept losses x N / count: their mean over N is that of the kept.
+    """
+    chosen = torch.zeros_like(losses, dtype=torch.bool)
+    chosen[logits.detach().topk(count).indices] = True
+    return torch.where(chosen, losses * (len(losses) / count), 0.0)
+
+
 def reconstruction_loss(images: Tensor, reconstructions: Tensor) -> Tensor:
     """-log p(x | z), in nats: a normal distribution around the reconstruction, of the variance that is most likely.
 

@@ -25,7 +25,9 @@ from gansmith.settings import (
     OptimizerSettings,
     PenaltyName,
     PenaltySettings,
+    Regularisation,
     Settings,
+    TopK,
 )
 
 MOST_IMAGES = 10**15
@@ -146,6 +148,14 @@ def _fields(parents: list[str], node: Any) -> Iterable[str]:
         return [name for name in Recipe.model_fields if name not in unused]
     if parents == ["encoder"]:
         return EncoderSettings.model_fields
+    if parents in (["generator"], ["discriminator"]) and (
+        kind := _kinds(parents, "family").get(str(node.get("family")))
+    ):
+        return kind.model_fields
+    if parents == ["regularisation"]:
+        return Regularisation.model_fields
+    if parents == ["top_k"]:
+        return TopK.model_fields
     if parents == ["penalties"]:
         return get_args(PenaltyName)
     if parents[:1] == ["penalties"] and len(parents) == 2:

@@ -1,6 +1,6 @@
 """The typed recipe: everything about the method, nothing about where it runs.
 
-Its id and its checks live here, its parts in `settings.py`, without torch, so that a mistake is found in milliseconds.
+Its id and its checks live here, its parts in `settings/`, without torch, so that a mistake is found in milliseconds.
 Ready recipes are in `recipes/`; turning names into networks is `build.py`; overrides are `overrides.py`.
 """
 
@@ -45,24 +45,24 @@ from gansmith.settings import (
     ResNetGenerator,
     RMSprop,
     Settings,
+    TopK,
     UpdateName,
-    whole_groups,
 )
+from gansmith.settings.shrinking import SHRUNK_BATCH, SHRUNK_HALF_LIFE, SHRUNK_LENGTH, narrowed, shortened
 
-SHRINK, SMALLEST_WIDTH = 8, 4
-"""`Recipe.shrunk` divides widths by this, down to the smallest."""
-SHRUNK_BATCH, SHRUNK_HALF_LIFE, SHRUNK_LENGTH = 8, 64, 1_000
 UNUSED: dict[ObjectiveName, frozenset[str]] = {
     "adversarial": frozenset({"encoder"}),
     "autoencoder": frozenset({
         "augmentation", "discriminator", "discriminator_optimizer", "discriminator_steps", "generator_batch_size",
-        "penalties", "penalties_share_pass", "update",
+        "penalties", "penalties_share_pass", "top_k", "update",
     }),
 }  # fmt: skip
 """The fields that an objective knows nothing of. They keep their defaults, and are left out of the recipe's JSON, so
 that a field added for one objective changes no id of another's recipes.
 """
-ADDED: dict[str, Any] = {"update": "alternating", "penalties_share_pass": False, "burn_in": None, "augmentation": None}
+ADDED: dict[str, Any] = {
+    "update": "alternating", "penalties_share_pass": False, "burn_in": None, "augmentation": None, "top_k": None,
+}  # fmt: skip
 """Fields that recipes have had only since later, with the default that says what was done before: at that, they are
 left out of the JSON, so that ids of before stand.
 """
@@ -96,6 +96,7 @@ class Recipe(Settings):
     generator_batch_size: PositiveInt | None = None  # fakes of one generator step; null: as many as batch_size
     discriminator_steps: PositiveInt = 1  # n_dis: discriminator steps per generator step
     update: UpdateName = "alternating"  # G after the last D step, or with it, from the same point and the same fakes
+    top_k: TopK | None = None  # G's loss is of the fakes that D scores highest
     ema_half_life_images: Annotated[int, Field(ge=0)] = 20_000  # 0: the EMA generator is a copy
     precision: Precision = "float32"  # of convolutions and matrix products; weights and losses stay float32
 
@@ -110,11 +111,12 @@ class Recipe(Settings):
         losses = get_args(AdversarialLossName) if self.objective == "adversarial" else ("elbo",)
         if self.loss not in losses:
             raise ValueError(f"loss {self.loss} is none of objective {self.objective}, which takes {', '.join(losses)}")
-        if self.discriminator is None and self.regularisation.weight_clipping is not None:
-            raise ValueError(
-                f"regularisation.weight_clipping bounds a discriminator, and objective {self.objective} has none; "
-                "leave it out"
-            )
+        for name in ("weight_clipping", "lecam"):
+            if self.discriminator is None and getattr(self.regularisation, name):
+                raise ValueError(
+                    f"regularisation.{name} acts on a discriminator, and objective {self.objective} has none; leave it "
+                    "out"
+                )
         return self
 
     @model_validator(mode="after")
@@ -138,6 +140,14 @@ class Recipe(Settings):
                     f"size {sizes.size_text(self.size)} does not fit the {network.family} {role}: each side must be "
                     f"4, 5, 6 or 7 times the same power of two; the nearest that fits is {nearest}"
                 )
+            height = getattr(network, "attention", None)
+            growth = network.growth if isinstance(network, ResNetDiscriminator) else None
+            allowed = sizes.attention_heights(network.family, self.size, growth)
+            if height is not None and height not in allowed:
+                raise ValueError(
+                    f"{role}.attention {height}: the {network.family} {role} of {sizes.size_text(self.size)} images "
+                    f"has no such map; the heights of its maps are {', '.join(map(str, allowed))}"
+                )
         return self
 
     @model_validator(mode="after")
@@ -145,7 +155,7 @@ class Recipe(Settings):
         normalisation = self.discriminator and self.discriminator.normalisation
         if normalisation == "batch" and self.penalties:
             raise ValueError(
-                f"penalties {', '.join(self.penalties)} need the gradient of each image alone, but batch norm in the "
+                f"penalties {', '.join(self.penalties)} need each image judged alone, but batch norm in the "
                 "discriminator mixes the images of a batch; set discriminator.normalisation=spectral or null"
             )
         if normalisation == "spectral" and self.regularisation.weight_clipping is not None:
@@ -211,14 +221,16 @@ class Recipe(Settings):
 
     @property
     def discriminator_mixes_images(self) -> bool:
-        """Whether a logit depends on the other images of the batch, by batch norm in D."""
-        return self.discriminator is not None and self.discriminator.normalisation == "batch"
+        """Whether a logit depends on the other images of the batch, by batch norm or minibatch deviation in D."""
+        return self.discriminator is not None and (
+            self.discriminator.normalisation == "batch" or getattr(self.discriminator, "minibatch_std", False)
+        )
 
     @property
     def has_batch_norm(self) -> bool:
         """Whether a network normalises over the batch in training."""
         return (
-            self.discriminator_mixes_images
+            (self.discriminator is not None and self.discriminator.normalisation == "batch")
             or not isinstance(self.generator, MLPGenerator | R3GANGenerator)
             or (isinstance(self.generator, MLPGenerator) and bool(self.generator.normalisation))
         )
@@ -228,6 +240,10 @@ class Recipe(Settings):
         """What mixes the images of a batch, so that it cannot be computed in parts, or None."""
         if self.has_batch_norm:
             return "batch norm"
+        if self.discriminator_mixes_images:
+            return "the standard deviation of minibatches"
+        if self.top_k is not None:
+            return "the choice of the top k fakes"
         return "the variance of the elbo" if self.loss == "elbo" else None
 
     def canonical_json(self) -> str:
@@ -249,38 +265,13 @@ class Recipe(Settings):
         """Return the same method with narrow networks, small batches and a short EMA: what contract tests run."""
         generator_batch = max(1, SHRUNK_BATCH * self.size_of_generator_batch // self.batch_size)
         return self.replace(
-            **{name: _narrowed(network) for name, network in self.networks.items()},
+            **{name: narrowed(network) for name, network in self.networks.items()},
             batch_size=SHRUNK_BATCH,
             generator_batch_size=self.generator_batch_size and generator_batch,
             learning_rate_schedule=self.learning_rate_schedule and LinearDecay(length_images=SHRUNK_LENGTH),
-            burn_in=self.burn_in and _shortened(self.burn_in),
+            burn_in=self.burn_in and shortened(self.burn_in),
             ema_half_life_images=min(self.ema_half_life_images, SHRUNK_HALF_LIFE),
         )
-
-
-def _narrowed(network: Settings) -> Settings:
-    values = dict(network)
-    changes: dict[str, Any] = {}
-    if "hidden" in values:
-        changes["hidden"] = tuple(max(width // SHRINK, SMALLEST_WIDTH) for width in values["hidden"])
-    for name in ("width", "latent_dim"):
-        if name in values:
-            # Residual networks have as many channels at every resolution and need more.
-            divisor = SHRINK**2 if values["family"] in ("resnet", "r3gan") else SHRINK
-            changes[name] = max(values[name] // divisor, SMALLEST_WIDTH)
-    if values["family"] == "r3gan":
-        changes |= {"width": whole_groups(changes["width"]), "constant": 1, "blocks": 1}
-    return network.model_copy(update=changes)
-
-
-def _shortened(burn_in: BurnIn) -> BurnIn:
-    half_life = burn_in.ema_half_life_images
-    return burn_in.model_copy(
-        update={
-            "length_images": SHRUNK_LENGTH,
-            "ema_half_life_images": None if half_life is None else min(half_life, SHRUNK_HALF_LIFE),
-        }
-    )
 
 
 __all__ = [
@@ -288,4 +279,5 @@ __all__ = [
     "DCGANEncoder", "DCGANGenerator", "DenseConvDiscriminator", "DenseConvGenerator", "LinearDecay", "LossName",
     "MLPDiscriminator", "MLPGenerator", "PenaltyName", "PenaltySettings", "Precision", "R3GANDiscriminator",
     "R3GANGenerator", "RMSprop", "Recipe", "Regularisation", "ResNetDiscriminator", "ResNetGenerator", "Settings",
+    "TopK",
 ]  # fmt: skip

@@ -14,7 +14,7 @@ from gansmith.errors import DataError, UsageError, near_matches
 from gansmith.facts import DataFacts, MachineFacts
 from gansmith.overrides import apply_overrides
 from gansmith.recipe import Recipe
-from gansmith.recipes import AUTO, DEFAULT_RECIPE, RECIPE_NAMES, RECIPES, recipe_function
+from gansmith.recipes import AUTO, DEFAULT_RECIPE, FOR_CLASSES, RECIPE_NAMES, RECIPES, recipe_function
 from gansmith.recipes.auto import Choice, auto, auto_family
 from gansmith.sizes import Fit, Size
 
@@ -34,7 +34,7 @@ class Request:
         overrides: `field=value` texts.
         size: (height, width), or None to go by the data.
         channels: or None to go by the data.
-        conditional: tell the networks the classes of the data.
+        conditional: tell the networks the classes of the data; recipes made for classes do so unasked.
         fit: how images of another size or shape become that size.
     """
 
@@ -114,11 +114,14 @@ class Request:
 
     def _num_classes(self, data: DataFacts) -> int:
         given = self.recipe.num_classes if isinstance(self.recipe, Recipe) else 0
-        if not self.conditional and not given:
+        is_for_classes = self.name in FOR_CLASSES
+        if not self.conditional and not given and not is_for_classes:
             return 0
         if data.num_classes < 2:
             there_is = "has no classes" if data.num_classes == 0 else "has one class"
-            raise DataError(f"--conditional needs two classes or more (sub-folders, labels); this data {there_is}")
+            asks = f"recipe {self.name}" if is_for_classes and not self.conditional else "--conditional"
+            advice = "; take a recipe that does without, such as --recipe resnet" if is_for_classes else ""
+            raise DataError(f"{asks} needs two classes or more (sub-folders, labels); this data {there_is}{advice}")
         if given and given != data.num_classes:
             raise DataError(f"the recipe is for num_classes {given}; this data has {data.num_classes}")
         return data.num_classes

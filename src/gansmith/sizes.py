@@ -17,6 +17,7 @@ Size = tuple[int, int]
 SMALLEST_BASE, LARGEST_BASE = 4, 7
 MOST_DOUBLINGS = 8
 ANY_SIZE_FAMILIES = frozenset({"mlp"})
+ATTENTION_FAMILIES = frozenset({"dcgan", "resnet"})
 
 
 @dataclass(frozen=True)
@@ -43,6 +44,30 @@ def required_stages(size: Size) -> Stages:
     stages = stages_of(size)
     assert stages is not None, f"the recipe let size {size} through"
     return stages
+
+
+def num_residual_halvings(size: Size, growth: int) -> int:
+    """Return how often a residual discriminator halves its map: to about 8x8 with constant widths (growth 1), to about
+    3x3 with doubling ones (growth 2).
+    """
+    num_doublings = required_stages(size).num_doublings
+    return num_doublings + 1 if growth == 2 else max(num_doublings - 1, min(num_doublings, 2))
+
+
+def attention_heights(family: str, size: Size, growth: int | None = None) -> tuple[int, ...]:
+    """Return the heights of the maps at which attention can sit, largest first; none where the family has no maps.
+
+    From half the image's height down to the smallest map: at full size, weights of all pairs of pixels are too many.
+
+    Args:
+        family: of a network.
+        size: (height, width) of the images; one that `stages_of` knows.
+        growth: of a residual discriminator, which ends at another map than the base.
+    """
+    if family not in ATTENTION_FAMILIES:
+        return ()
+    halvings = required_stages(size).num_doublings if growth is None else num_residual_halvings(size, growth)
+    return tuple(size[0] >> count for count in range(1, halvings + 1))
 
 
 def can_make(family: str, size: Size) -> bool:

@@ -96,18 +96,23 @@ def test_every_recipe_trains_with_every_loss_and_resumes_bit_for_bit(name, loss,
     assert resumed.counters == state.counters
 
 
-SUBSETS = [subset for size in range(1, 4) for subset in itertools.combinations(PENALTIES, size)]
+TURNS = {"r1": 1, "r2": 2, "gradient_penalty": 3, "consistency": 1, "balanced_consistency": 2}
+OF_GRADIENTS = ("r1", "r2", "gradient_penalty")
+SUBSETS = [
+    *(subset for size in range(1, 4) for subset in itertools.combinations(OF_GRADIENTS, size)),
+    *((name,) for name in PENALTIES if name not in OF_GRADIENTS),
+    ("r1", "gradient_penalty", "balanced_consistency"),
+]
 
 
 @pytest.mark.parametrize("subset", SUBSETS, ids="+".join)
 @pytest.mark.parametrize("name", FAMILIES)
 def test_every_family_trains_with_any_penalties_each_in_its_turn(name, subset):
-    turns = {"r1": 1, "r2": 2, "gradient_penalty": 3}
-    penalties = {penalty: PenaltySettings(weight=0.1, every=turns[penalty]) for penalty in subset}
+    penalties = {penalty: PenaltySettings(weight=0.1, every=TURNS[penalty]) for penalty in subset}
     state = begin(small(name, NUM_CLASSES, penalties=penalties, discriminator_steps=1, penalties_share_pass=False))
     for step, measured in enumerate(advance(state, 4)):
         applied = {key.removeprefix("penalty_") for key in measured if key.startswith("penalty_")}
-        assert applied == {penalty for penalty in subset if step % turns[penalty] == 0}
+        assert applied == {penalty for penalty in subset if step % TURNS[penalty] == 0}
         assert all(value.isfinite() for value in measured.values())
         assert all(measured[f"penalty_{penalty}"] > 0 for penalty in applied)
     assert state.is_finite()

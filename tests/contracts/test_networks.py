@@ -8,8 +8,10 @@ import pytest
 import torch
 from pydantic import ValidationError
 from torch import nn
+from torch.nn.utils.parametrize import is_parametrized
 
 from gansmith.build import build_discriminator, build_generator, num_parameters
+from gansmith.layers.attention import SelfAttention
 from gansmith.networks import DISCRIMINATORS, GENERATORS
 from gansmith.recipe import (
     DCGANDiscriminator,
@@ -25,11 +27,13 @@ from gansmith.recipe import (
     ResNetGenerator,
 )
 from gansmith.runtime import autocast
-from gansmith.sizes import can_make
+from gansmith.sizes import attention_heights, can_make
 
 CPU = torch.device("cpu")
 NUM_CLASSES = 3
 SIZES = [(8, 8), (16, 16), (28, 28), (32, 32), (20, 24), (24, 16), (48, 40), (48, 56)]
+HALF, QUARTER = 2, 4
+"""Where attention sits here: at the height of the images divided by this (`recipe_of`)."""
 SETTINGS = {
     "mlp": [
         (
@@ -53,6 +57,13 @@ SETTINGS = {
             )
             for kernel, normalisation, dropout in itertools.product((4, 5), ("batch", "spectral", None), (0.0, 0.3))
         ),
+        *(
+            (
+                DCGANGenerator(latent_dim=5, width=2, attention=attended, stem=stem, head=head),
+                DCGANDiscriminator(width=2, attention=attended, minibatch_std=True, normalisation="spectral"),
+            )
+            for attended, stem, head in ((HALF, False, "convolution"), (QUARTER, True, "transposed"))
+        ),
     ],
     "dense-conv": [
         (
@@ -67,6 +78,13 @@ SETTINGS = {
             ResNetDiscriminator(width=4, growth=of_discriminator, normalisation=normalisation),
         )
         for of_generator, of_discriminator, normalisation in itertools.product((1, 2), (1, 2), ("spectral", None))
+    ]
+    + [
+        (
+            ResNetGenerator(latent_dim=5, width=8, attention=attended, growth=growth),
+            ResNetDiscriminator(width=8, attention=attended, minibatch_std=True, pool=pool, growth=growth),
+        )
+        for attended, growth, pool in ((HALF, 1, "sum"), (QUARTER, 2, "mean"))
     ],
 }
 SETTINGS["r3gan"] = [
@@ -82,7 +100,12 @@ ALL = [pair for settings in SETTINGS.values() for pair in settings]
 
 
 def recipe_of(pair, size=(16, 16), channels=1, num_classes=0) -> Recipe:
-    generator, discriminator = pair
+    generator, discriminator = (
+        settings.model_copy(update={"attention": size[0] // settings.attention})
+        if getattr(settings, "attention", None)
+        else settings
+        for settings in pair
+    )
     return Recipe(
         size=size, channels=channels, generator=generator, discriminator=discriminator, num_classes=num_classes
     )
@@ -185,6 +208,10 @@ def test_gradients_reach_every_parameter(pair, num_classes):
     recipe = recipe_of(pair, (16, 16), 3, num_classes)
     generator, discriminator = networks_of(recipe)
     torch.manual_seed(0)
+    for layer in (*generator.modules(), *discriminator.modules()):
+        if isinstance(layer, SelfAttention):
+            assert layer.gamma.item() == 0  # and so nothing else of the layer has a slope yet
+            layer.gamma.data.fill_(0.5)
     labels = labels_for(num_classes, 9)
     discriminator(generator(torch.randn(9, 5), labels), labels).square().sum().backward()
     for network in (generator, discriminator):
@@ -246,6 +273,8 @@ def test_in_eval_mode_a_sample_does_not_depend_on_its_batch(pair, num_classes):
     recipe = recipe_of(pair, num_classes=num_classes)
     labels = labels_for(num_classes, 6)
     for build, inputs in ((build_generator, torch.randn(6, 5)), (build_discriminator, torch.rand(6, 1, 16, 16))):
+        if build is build_discriminator and getattr(recipe.discriminator, "minibatch_std", False):
+            continue  # what it is for
         network = shaken(build(recipe)).eval()
         with torch.no_grad():
             together = network(inputs, labels)
@@ -388,3 +417,55 @@ def test_number_of_parameters_of_a_dense_network_by_hand():
     recipe = recipe_of(pair, (4, 3), 2)
     assert num_parameters(build_generator(recipe)) == (5 * 6 + 6) + (6 * 7 + 7) + (7 * 24 + 24)
     assert num_parameters(build_discriminator(recipe)) == (24 * 6 + 6) + (6 * 7 + 7) + (7 + 1)
+
+
+WITH_MAPS = {
+    "dcgan": (DCGANGenerator(latent_dim=5, width=2), DCGANDiscriminator(width=2)),
+    "resnet": (ResNetGenerator(latent_dim=5, width=4), ResNetDiscriminator(width=4)),
+    "resnet, doubling": (ResNetGenerator(latent_dim=5, width=4, growth=2), ResNetDiscriminator(width=4, growth=2)),
+}
+
+
+def heights_attended(network: nn.Module, *inputs) -> list[int]:
+    found = []
+    for layer in network.modules():
+        if isinstance(layer, SelfAttention):
+            layer.register_forward_hook(lambda _, given, __: found.append(given[0].shape[2]))
+    with torch.no_grad():
+        network(*inputs, None)
+    return found
+
+
+@pytest.mark.parametrize("size", [(8, 8), (16, 24), (28, 28), (32, 32), (64, 80)])
+@pytest.mark.parametrize("family", WITH_MAPS)
+def test_attention_sits_at_every_height_that_the_arithmetic_allows_and_at_no_other(family, size):
+    for role, settings in zip(("generator", "discriminator"), WITH_MAPS[family], strict=True):
+        growth = settings.growth if isinstance(settings, ResNetDiscriminator) else None
+        allowed = attention_heights(settings.family, size, growth)
+        assert allowed[0] == size[0] // 2
+        for height in range(1, size[0] + 1):
+            parts = dict(zip(("generator", "discriminator"), WITH_MAPS[family], strict=True))
+            parts[role] = settings.model_copy(update={"attention": height})
+            if height not in allowed:
+                with pytest.raises(ValidationError, match=rf"{role}.attention {height}: .*heights of its maps are"):
+                    recipe_of_parts(parts, size)
+                continue
+            recipe = recipe_of_parts(parts, size)
+            network = (build_generator if role == "generator" else build_discriminator)(recipe, device="meta")
+            inputs = (2, 5) if role == "generator" else (2, 1, *size)
+            assert heights_attended(network, torch.empty(inputs, device="meta")) == [height]
+
+
+def recipe_of_parts(parts, size) -> Recipe:
+    return Recipe(size=size, channels=1, **parts)
+
+
+def test_spectral_norm_is_on_the_convolutions_of_attention_in_the_discriminator_alone():
+    pair = (ResNetGenerator(width=4, attention=HALF), ResNetDiscriminator(width=4, attention=HALF))
+    generator, discriminator = networks_of(recipe_of(pair))
+    convolutions = [
+        [layer for module in network.modules() if isinstance(module, SelfAttention) for layer in module.children()]
+        for network in (generator, discriminator)
+    ]
+    assert [len(layers) for layers in convolutions] == [4, 4]
+    assert [sum(is_parametrized(layer) for layer in layers) for layers in convolutions] == [0, 4]

@@ -11,8 +11,21 @@ from gansmith.build import build_discriminator, build_generator, build_networks,
 from gansmith.data.order import Batch
 from gansmith.errors import UsageError
 from gansmith.layers.dropout import Dropout
+from gansmith.layers.labels import ConditionalBatchNorm2d
 from gansmith.losses import LOSSES
-from gansmith.recipe import SGD, Adam, DCGANDiscriminator, MLPDiscriminator, MLPGenerator, Recipe, RMSprop
+from gansmith.networks.resnet import DownBlock
+from gansmith.recipe import (
+    SGD,
+    Adam,
+    DCGANDiscriminator,
+    LinearDecay,
+    MLPDiscriminator,
+    MLPGenerator,
+    PenaltySettings,
+    Recipe,
+    ResNetDiscriminator,
+    RMSprop,
+)
 from gansmith.recipes import AUTO, DEFAULT_RECIPE, RECIPE_NAMES, RECIPES, recipe_function, summary
 from gansmith.training.objectives import OBJECTIVES
 from gansmith.training.state import TrainState
@@ -24,6 +37,8 @@ IDS = {
     "dcgan-32": "a048ac3d",
     "dense-conv": "b92b0c8e",
     "resnet": "768373ee",
+    "wgan-gp": "656ec45b",
+    "sngan": "768373ee",  # the method of resnet, that asks for the classes of the data
     "dcgan-small": "130e33a0",
     "vae": "a1b85f88",
     "r3gan-small": "",
@@ -33,6 +48,7 @@ IDS = {
     "r3gan-256": "",
 }
 GANS = [name for name in RECIPES if RECIPES[name]().objective == "adversarial"]
+RESIDUAL = ("resnet", "wgan-gp", "sngan")
 each_recipe = pytest.mark.parametrize("name", RECIPES)
 each_gan = pytest.mark.parametrize("name", GANS)
 
@@ -283,7 +299,7 @@ def test_generators_end_in_tanh(name):
 def test_every_leaky_relu_has_slope_02_and_every_batch_norm_eps_1e_5_and_momentum_01(name):
     networks = build_networks(RECIPES[name]()).values()
     activations = [layer for network in networks for layer in kinds(network, nn.LeakyReLU)]
-    has_layers = name != "resnet" and not name.startswith("r3gan")  # whose activations are functions
+    has_layers = name not in RESIDUAL and not name.startswith("r3gan")  # whose activations are functions
     assert {layer.negative_slope for layer in activations} == ({0.2} if has_layers else set())
     norms = [layer for network in networks for layer in kinds(network, nn.BatchNorm1d, nn.BatchNorm2d)]
     assert {(layer.eps, layer.momentum) for layer in norms} <= {(1e-5, 0.1)}
@@ -378,3 +394,43 @@ def test_dcgan_small_is_narrow_with_spectral_norm_and_two_rates():
         Adam(learning_rate=2e-3, beta1=0.0),
     )
     assert (recipe.loss, recipe.batch_size) == ("hinge", 32)
+
+
+def test_wgan_gp_has_the_networks_of_resnet_without_normalisation_in_d_and_the_published_numbers():
+    recipe, resnet = RECIPES["wgan-gp"](), RECIPES["resnet"]()
+    assert recipe.generator == resnet.generator
+    assert recipe.discriminator == ResNetDiscriminator(width=128, normalisation=None, pool="mean")
+    assert (recipe.loss, recipe.discriminator_steps, recipe.batch_size) == ("wasserstein", 5, 64)
+    assert recipe.penalties == {"gradient_penalty": PenaltySettings(weight=10)}
+    adam = Adam(learning_rate=2e-4, beta1=0.0, beta2=0.9)
+    assert recipe.generator_optimizer == recipe.discriminator_optimizer == adam
+    # 100,000 steps of G, each after five of D
+    assert recipe.learning_rate_schedule == LinearDecay(length_images=100_000 * 5 * 64)
+
+
+def test_a_mean_pool_divides_the_sum_by_the_places_of_the_map():
+    settings = ResNetDiscriminator(width=4, normalisation=None)
+    summed, averaged = (
+        build_discriminator(RECIPES["resnet"]().replace(discriminator=settings.model_copy(update={"pool": pool})))
+        for pool in ("sum", "mean")
+    )
+    images = torch.rand(3, 3, 32, 32)
+    torch.testing.assert_close(summed(images, None), 8 * 8 * averaged(images, None))
+
+
+def test_sngan_with_classes_has_conditional_batch_norm_in_g_and_projection_in_d():
+    recipe = RECIPES["sngan"](num_classes=10)
+    generator, discriminator = build_generator(recipe, device="meta"), build_discriminator(recipe, device="meta")
+    conditional = [norm for norm in kinds(generator, ConditionalBatchNorm2d) if norm.scale is not None]
+    assert len(conditional) == 6 and all(norm.scale.num_embeddings == 10 for norm in conditional)
+    assert discriminator.logit.embedding.weight.shape == (10, 128)
+    assert (recipe.loss, recipe.discriminator_steps) == ("hinge", 5)
+    assert recipe.learning_rate_schedule == LinearDecay(length_images=50_000 * 5 * 64)
+
+
+def test_sngan_at_48_has_the_published_widths():
+    recipe = RECIPES["sngan"](size=(48, 48), num_classes=10)
+    generator, discriminator = build_generator(recipe, device="meta"), build_discriminator(recipe, device="meta")
+    assert generator.base_shape == (512, 6, 6)
+    assert [block.first.out_channels for block in generator.blocks] == [256, 128, 64]
+    assert [block.first.out_channels for block in kinds(discriminator, DownBlock)] == [64, 128, 256, 512, 1024]

@@ -12,7 +12,7 @@ from torch import nn
 from gansmith.build import build_discriminator
 from gansmith.losses import LOSSES
 from gansmith.networks import DISCRIMINATORS, ENCODERS, GENERATORS
-from gansmith.penalties import PENALTIES
+from gansmith.penalties import PENALTIES, moved
 from gansmith.recipe import UNUSED
 from gansmith.recipes import RECIPES
 from gansmith.runtime import autocast
@@ -182,11 +182,34 @@ CLOSED_FORMS = {
 }
 
 
+def of_change(images: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
+    """(w . (x - T(x)))^2 for each image, the first that is moved by a generator of seed 0."""
+    return ((images - moved(images, rng())).flatten(1) @ weight.flatten()).square()
+
+
+CONSISTENCIES = ("consistency", "balanced_consistency")
+
+
 def test_every_penalty_has_a_closed_form():
-    assert set(CLOSED_FORMS) == set(PENALTIES)
+    assert {*CLOSED_FORMS, *CONSISTENCIES} == set(PENALTIES)
 
 
-@pytest.mark.parametrize("name", PENALTIES)
+@pytest.mark.parametrize("scale", [0.1, 1.0, 5.0])
+def test_consistency_of_a_linear_discriminator_is_the_square_of_the_weight_times_the_change(scale):
+    torch.manual_seed(0)
+    discriminator = Linear()
+    discriminator.layer.weight.data *= scale
+    weight = discriminator.layer.weight.detach()
+    value = PENALTIES["consistency"](discriminator, images(0), images(1), None, rng())
+    torch.testing.assert_close(value, of_change(images(0), weight), atol=1e-5, rtol=1e-4)
+    assert value.max() > 0  # an image may happen to stay as it is
+    both = PENALTIES["balanced_consistency"](discriminator, images(0), images(1), None, rng())
+    draws = rng()
+    changes = [(images(seed) - moved(images(seed), draws)).flatten(1) @ weight.flatten() for seed in (0, 1)]
+    torch.testing.assert_close(both, changes[0].square() + changes[1].square(), atol=1e-5, rtol=1e-4)
+
+
+@pytest.mark.parametrize("name", CLOSED_FORMS)
 @pytest.mark.parametrize("scale", [0.1, 1.0, 5.0])
 def test_penalty_of_a_linear_discriminator_is_its_closed_form_in_the_weight_norm(name, scale):
     torch.manual_seed(0)
@@ -225,10 +248,14 @@ def test_penalty_takes_bfloat16_fakes(name):
 @pytest.mark.parametrize("name", PENALTIES)
 def test_penalty_of_a_sample_does_not_depend_on_the_others(name):
     torch.manual_seed(0)
-    discriminator, real = Curved(), images(0)
+    discriminator, real, others = Curved(), images(0), images(1)
     value = PENALTIES[name](discriminator, real, real.clone(), None, rng())
-    alone = [PENALTIES[name](discriminator, one[None], one[None].clone(), None, rng()) for one in real]
-    torch.testing.assert_close(value, torch.cat(alone))
+    for index, one in enumerate(real):
+        among_others = others.clone()
+        among_others[index] = one
+        found = PENALTIES[name](discriminator, among_others, among_others.clone(), None, rng())
+        torch.testing.assert_close(found[index], value[index])
+        assert not torch.allclose(found, value)
 
 
 @pytest.mark.parametrize("name", PENALTIES)

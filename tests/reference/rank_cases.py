@@ -100,6 +100,17 @@ CASES = {
     "mlp augmented simultaneous r2": Case(
         _recipe(recipes.mlp(), update="simultaneous", penalties=_penalty("r2", 1.0), augmentation=OFTEN)
     ),
+    "mlp lecam, in parts": Case(
+        _recipe(recipes.mlp(), loss="hinge", regularisation=Regularisation(lecam=0.3)), micro_batch=3
+    ),
+    "mlp simultaneous lecam, consistency": Case(
+        _recipe(
+            recipes.mlp(),
+            update="simultaneous",
+            regularisation=Regularisation(lecam=0.3),
+            penalties=_penalty("balanced_consistency"),
+        )
+    ),
     "mlp in parts": Case(_recipe(recipes.mlp(), loss="least_squares"), micro_batch=3),
     "dcgan D spectral, r1": Case(
         _recipe(recipes.dcgan_small(), generator=DENSE, discriminator=SPECTRAL, penalties=_penalty("r1"))

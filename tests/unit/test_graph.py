@@ -15,7 +15,17 @@ from torch import Tensor
 
 from gansmith import ranks
 from gansmith.data import open_data
-from gansmith.recipe import SGD, Adam, AdaptiveProbability, Augmentation, LinearDecay, PenaltySettings, Recipe, RMSprop
+from gansmith.recipe import (
+    SGD,
+    Adam,
+    AdaptiveProbability,
+    Augmentation,
+    LinearDecay,
+    PenaltySettings,
+    Recipe,
+    Regularisation,
+    RMSprop,
+)
 from gansmith.recipes import RECIPES
 from gansmith.training import graph
 from gansmith.training.graph import RecordedSteps, Work, for_device, why_not_recorded
@@ -94,6 +104,11 @@ CASES = {
         "mlp", penalties=MIXING, loss="relativistic", update="simultaneous"
     ),
     "mlp adaptively augmented": shrunk("mlp", augmentation=ADAPTIVE, penalties=R1),
+    "mlp lecam, consistency": shrunk(
+        "mlp",
+        regularisation=Regularisation(lecam=0.3),
+        penalties={"consistency": PenaltySettings(weight=10, every=2)},
+    ),
     "vae": shrunk("vae"),
 }
 

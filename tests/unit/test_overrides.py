@@ -208,7 +208,7 @@ def test_one_mistake_is_one_line_with_place_value_and_advice(override, parts):
 
 def test_a_combination_that_cannot_be_is_refused_with_the_reason():
     (problem,) = problems("penalties.r1.weight=1", recipe=RECIPES["dcgan-32"]())
-    assert problem.startswith("penalties r1 need the gradient of each image alone")
+    assert problem.startswith("penalties r1 need each image judged alone")
 
 
 def test_a_whole_group_can_be_given():

@@ -28,6 +28,7 @@ from gansmith.recipe import (
     ResNetDiscriminator,
     ResNetGenerator,
     RMSprop,
+    TopK,
 )
 
 MLP = {"size": (28, 28), "channels": 1, "generator": MLPGenerator(), "discriminator": MLPDiscriminator()}
@@ -71,6 +72,16 @@ CHANGES = [
     {"discriminator": DenseConvDiscriminator()},
     {"discriminator": ResNetDiscriminator()},
     {"discriminator": ResNetDiscriminator(normalisation=None)},
+    {"discriminator": ResNetDiscriminator(pool="mean")},
+    {"discriminator": ResNetDiscriminator(attention=14)},
+    {"discriminator": ResNetDiscriminator(minibatch_std=True)},
+    {"generator": ResNetGenerator(attention=14)},
+    {"generator": DCGANGenerator(attention=7)},
+    {"discriminator": DCGANDiscriminator(attention=7)},
+    {"discriminator": DCGANDiscriminator(minibatch_std=True)},
+    {"regularisation": Regularisation(lecam=0.1)},
+    {"top_k": TopK()},
+    {"top_k": TopK(floor=0.6)},
 ]
 BATCH_NORM = [
     MLPDiscriminator(normalisation="batch"),
@@ -249,7 +260,9 @@ def autoencoder(**changes) -> Recipe:
         ({"generator_batch_size": 64}, "makes no use of generator_batch_size"),
         ({"penalties": {"r1": {"weight": 1}}}, "makes no use of penalties"),
         ({"loss": "hinge"}, "loss hinge is none of objective autoencoder, which takes elbo"),
-        ({"regularisation": {"weight_clipping": 0.1}}, "weight_clipping bounds a discriminator, and .* has none"),
+        ({"regularisation": {"weight_clipping": 0.1}}, "weight_clipping acts on a discriminator, and .* has none"),
+        ({"regularisation": {"lecam": 0.1}}, "lecam acts on a discriminator, and objective autoencoder has none"),
+        ({"top_k": {}}, "makes no use of top_k"),
         ({"size": (31, 31), "generator": MLPGenerator()}, "31x31 does not fit the dcgan encoder.*that fits is 32x32"),
     ],
 )

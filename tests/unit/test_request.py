@@ -9,7 +9,7 @@ from gansmith.budget import Budget
 from gansmith.errors import DataError, UsageError
 from gansmith.facts import DataFacts, MachineFacts
 from gansmith.recipe import Recipe
-from gansmith.recipes import AUTO, DEFAULT_RECIPE, RECIPE_NAMES, RECIPES
+from gansmith.recipes import AUTO, DEFAULT_RECIPE, FOR_CLASSES, RECIPE_NAMES, RECIPES
 from gansmith.recipes.auto import auto
 from gansmith.request import Request
 
@@ -45,7 +45,17 @@ def test_a_named_recipe_gives_no_reasons(name):
 def test_a_conditional_request_takes_the_number_of_classes_of_the_data(name):
     resolved = resolved_recipe(Request(name, conditional=True), (16, 24), 2, "float32", num_classes=7)
     assert resolved.num_classes == 7
-    assert resolved_recipe(Request(name), (16, 24), 2, "float32", num_classes=7).num_classes == 0
+    unasked = resolved_recipe(Request(name), (16, 24), 2, "float32", num_classes=7).num_classes
+    assert unasked == (7 if name in FOR_CLASSES else 0)
+
+
+@pytest.mark.parametrize(("num_classes", "there_is"), [(0, "has no classes"), (1, "has one class")])
+@pytest.mark.parametrize("name", sorted(FOR_CLASSES))
+def test_a_recipe_made_for_classes_refuses_data_without_and_says_what_to_take(name, num_classes, there_is):
+    message = rf"recipe {name} needs two classes or more \(sub-folders, labels\); this data {there_is}; take .*resnet"
+    with pytest.raises(DataError, match=message):
+        resolved_recipe(Request(name), (16, 16), 1, "float32", num_classes)
+    assert Request(name).problems() == []
 
 
 @pytest.mark.parametrize("name", RECIPE_NAMES)
@@ -80,7 +90,8 @@ def test_a_conditional_request_makes_a_whole_recipe_conditional():
 @pytest.mark.parametrize("name", RECIPES)
 def test_a_named_recipe_takes_size_channels_and_precision_of_data_and_machine(name):
     resolved = resolved_recipe(Request(name), (16, 24), 2, "bfloat16")
-    assert resolved == RECIPES[name](size=(16, 24), channels=2, precision="bfloat16")
+    num_classes = 10 if name in FOR_CLASSES else 0
+    assert resolved == RECIPES[name](size=(16, 24), channels=2, precision="bfloat16", num_classes=num_classes)
 
 
 def test_the_size_and_channels_asked_for_go_before_the_data():

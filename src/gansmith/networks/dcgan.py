@@ -8,11 +8,13 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
+from gansmith.layers.attention import attention_at
 from gansmith.layers.blocks import INITIAL_STD, apply_spectral_norm, from_map, initialise_normal, leaky_relu, to_map
 from gansmith.layers.dropout import Dropout
 from gansmith.layers.fold import folded, pairs_in
 from gansmith.layers.fourier import FourierConv2d, FourierConvTranspose2d, takes_fewer
 from gansmith.layers.labels import JoinedLatents, Logit
+from gansmith.layers.minibatch_std import MinibatchStd
 from gansmith.layers.product import DoublingConvTranspose2d, HalvingConv2d
 from gansmith.layers.resample import MOST_THIN_CHANNELS, ThinConv2d, ThinConvTranspose2d
 from gansmith.runtime import at_least_float32, full_precision
@@ -62,7 +64,7 @@ class DCGANGeneratorNetwork(nn.Module):
     """Latents -> base map -> doubled until it is an image.
 
     Args:
-        settings: width, kernel, stem, head, latent dimension.
+        settings: width, kernel, stem, head, latent dimension, attention.
         size: (height, width) of the images; one that `sizes.stages_of` knows.
         channels: of the images.
         num_classes: 0 for none.
@@ -78,16 +80,18 @@ class DCGANGeneratorNetwork(nn.Module):
         self.join = JoinedLatents(settings.latent_dim, num_classes)
         self.project = nn.Linear(self.join.out_features, first * stages.height * stages.width, bias=False)
         layers: list[nn.Module] = [nn.BatchNorm2d(first), leaky_relu()]
-        before, map_size = first, self.base_shape[1:]
+        before, map_size = first, (stages.height, stages.width)
         for index, after in enumerate(hidden):
             if settings.stem and index == 0:
                 layers.append(_stem(before, after, settings.kernel | 1, map_size))
             else:
+                layers += attention_at(settings.attention, before, map_size)
                 layers.append(_doubling(before, after, settings.kernel, map_size))
                 map_size = (2 * map_size[0], 2 * map_size[1])
             layers += [nn.BatchNorm2d(after), leaky_relu()]
             before = after
         if settings.head == "transposed":
+            layers += attention_at(settings.attention, before, map_size)
             layers.append(_doubling(before, channels, settings.kernel, map_size))
         else:
             layers.append(nn.Conv2d(before, channels, 3, padding=1))
@@ -109,8 +113,9 @@ class DCGANGeneratorNetwork(nn.Module):
 
 
 def _halvings(
-    width: int, kernel: int, size: Size, channels: int, has_batch_norm: bool = False, dropout: float = 0.0
-) -> nn.Sequential:
+    width: int, kernel: int, size: Size, channels: int, has_batch_norm: bool = False, dropout: float = 0.0,
+    attention: int | None = None,
+) -> nn.Sequential:  # fmt: skip
     """Convolutions of stride 2 from images down to the base map; batch norm not on the first."""
     layers: list[nn.Module] = []
     before, map_size = channels, size
@@ -121,6 +126,7 @@ def _halvings(
         layers += [nn.BatchNorm2d(after)] if batch_norm else []
         layers += [Dropout(dropout)] if dropout else []
         layers.append(leaky_relu())  # with dropout before it, the same: values are scaled by 0 or more
+        layers += attention_at(attention, after, map_size)
         before = after
     return nn.Sequential(*layers)
 
@@ -136,9 +142,15 @@ class DCGANDiscriminatorNetwork(nn.Module):
 
     def __init__(self, settings: DCGANDiscriminator, size: Size, channels: int, num_classes: int = 0) -> None:
         super().__init__()
-        has_batch_norm = settings.normalisation == "batch"
-        self.features = _halvings(settings.width, settings.kernel, size, channels, has_batch_norm, settings.dropout)
-        self.logit = Logit(_num_features(settings.width, size), num_classes)
+        stages, has_batch_norm = required_stages(size), settings.normalisation == "batch"
+        self.features = _halvings(
+            settings.width, settings.kernel, size, channels, has_batch_norm, settings.dropout, settings.attention
+        )
+        num_features = _num_features(settings.width, size)
+        if settings.minibatch_std:
+            self.features.append(MinibatchStd())
+            num_features += stages.height * stages.width
+        self.logit = Logit(num_features, num_classes)
         initialise_normal(self)
         if self.logit.embedding is not None:
             nn.init.normal_(self.logit.embedding.weight, 0.0, INITIAL_STD)

@@ -12,13 +12,15 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import avg_pool2d, interpolate, relu, relu_
 
+from gansmith.layers.attention import attention_at
 from gansmith.layers.blocks import apply_spectral_norm, initialise_glorot, to_map
 from gansmith.layers.fold import folded
 from gansmith.layers.labels import ConditionalBatchNorm2d, Logit
+from gansmith.layers.minibatch_std import MinibatchStd
 from gansmith.layers.resample import PooledConv2d, UpsampledConv2d
 from gansmith.runtime import at_least_float32
 from gansmith.settings import ResNetDiscriminator, ResNetGenerator
-from gansmith.sizes import Size, required_stages
+from gansmith.sizes import Size, num_residual_halvings, required_stages
 
 WIDEST = 16
 """A map has at most this many times `width` channels, as in the published 128x128 networks."""
@@ -88,7 +90,7 @@ class ResNetGeneratorNetwork(nn.Module):
     """Latents -> base map -> up blocks -> BN, ReLU, conv 3x3, tanh.
 
     Args:
-        settings: width, growth and latent dimension.
+        settings: width, growth, latent dimension, attention.
         size: (height, width) of the images; one that `sizes.stages_of` knows.
         channels: of the images.
         num_classes: 0 for none.
@@ -103,6 +105,12 @@ class ResNetGeneratorNetwork(nn.Module):
         self.base_shape = (widths[0], stages.height, stages.width)
         self.project = nn.Linear(settings.latent_dim, math.prod(self.base_shape))
         self.blocks = nn.ModuleList(UpBlock(before, after, num_classes) for before, after in pairwise(widths))
+        self.attention = nn.ModuleDict()  # by the number of the block that it comes before
+        for index, channels_there in enumerate(widths[:-1]):
+            for layer in attention_at(
+                settings.attention, channels_there, (stages.height << index, stages.width << index)
+            ):
+                self.attention[str(index)] = layer
         self.norm = nn.BatchNorm2d(widths[-1])
         self.image = nn.Conv2d(widths[-1], channels, 3, padding=1)
         _initialise(self)
@@ -110,7 +118,9 @@ class ResNetGeneratorNetwork(nn.Module):
     def forward(self, latents: Tensor, labels: Tensor | None = None) -> Tensor:
         """Return (N, C, H, W) in [-1, 1] for latents (N, latent_dim) and labels (N,) where there are classes."""
         maps = to_map(self.project(latents), self.base_shape)
-        for block in self.blocks:
+        for index, block in enumerate(self.blocks):
+            if str(index) in self.attention:
+                maps = self.attention[str(index)](maps)
             maps = block(maps, labels)
         return torch.tanh(self.image(relu_(self.norm(maps))))
 
@@ -122,29 +132,33 @@ class ResNetGeneratorNetwork(nn.Module):
 
 
 class ResNetDiscriminatorNetwork(nn.Module):
-    """Images -> down blocks -> plain blocks -> ReLU, sum over the map -> one logit each.
+    """Images -> down blocks -> plain blocks -> ReLU, sum or mean over the map -> one logit each.
 
-    Halved to about 8x8 with constant widths, to about 3x3 with doubling ones. Arguments as `ResNetGeneratorNetwork`.
+    Halved as `sizes.num_residual_halvings` says. Arguments as `ResNetGeneratorNetwork`.
     """
 
     def __init__(self, settings: ResNetDiscriminator, size: Size, channels: int, num_classes: int = 0) -> None:
         super().__init__()
-        num_doublings = required_stages(size).num_doublings
-        num_plain = PLAIN_BLOCKS[settings.growth]
-        num_down = num_doublings + 1 if settings.growth == 2 else max(num_doublings - 1, min(num_doublings, 2))
+        num_down, num_plain = num_residual_halvings(size, settings.growth), PLAIN_BLOCKS[settings.growth]
         blocks: list[nn.Module] = []
         before = channels
         for index in range(num_down + num_plain):
             after = settings.width * min(settings.growth**index, WIDEST)
-            blocks.append(DownBlock(before, after, is_first=index == 0, halves=index < num_down))
+            halves = index < num_down
+            blocks.append(DownBlock(before, after, is_first=index == 0, halves=halves))
+            if halves:
+                blocks += attention_at(settings.attention, after, (size[0] >> index + 1, size[1] >> index + 1))
             before = after
-        self.features = nn.Sequential(*blocks, nn.ReLU())
-        self.logit = Logit(before, num_classes)
+        self.features = nn.Sequential(*blocks, nn.ReLU(), *([MinibatchStd()] if settings.minibatch_std else []))
+        self.logit = Logit(before + settings.minibatch_std, num_classes)
+        self.pool = settings.pool
         _initialise(self)
         if settings.normalisation == "spectral":
             apply_spectral_norm(self)
 
     def forward(self, images: Tensor, labels: Tensor | None = None) -> Tensor:
         """Return (N,) float32 logits for images (N, C, H, W) in [-1, 1] and labels (N,) where there are classes."""
-        logits: Tensor = self.logit(at_least_float32(self.features(images)).sum((2, 3)), labels)
+        features = at_least_float32(self.features(images))
+        pooled = features.sum((2, 3)) if self.pool == "sum" else features.mean((2, 3))
+        logits: Tensor = self.logit(pooled, labels)
         return logits

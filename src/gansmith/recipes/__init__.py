@@ -12,6 +12,7 @@ from gansmith.errors import UsageError, near_matches
 from gansmith.recipe import Recipe
 from gansmith.recipes.auto import auto
 from gansmith.recipes.base import dcgan_28, dcgan_32, dcgan_small, dense_conv, mlp, resnet, vae
+from gansmith.recipes.classic import sngan, wgan_gp
 from gansmith.recipes.modern import r3gan_64, r3gan_256, r3gan_cifar10, r3gan_small, r3gan_stacked_mnist
 
 RecipeFunction = Callable[..., Recipe]
@@ -22,6 +23,8 @@ RECIPES: dict[str, RecipeFunction] = {
     "dcgan-32": dcgan_32,
     "dense-conv": dense_conv,
     "resnet": resnet,
+    "wgan-gp": wgan_gp,
+    "sngan": sngan,
     "dcgan-small": dcgan_small,
     "vae": vae,
     "r3gan-small": r3gan_small,
@@ -30,6 +33,8 @@ RECIPES: dict[str, RecipeFunction] = {
     "r3gan-64": r3gan_64,
     "r3gan-256": r3gan_256,
 }
+FOR_CLASSES = frozenset({"sngan", "r3gan-cifar10"})
+"""Recipes that are told the classes of the data without being asked to, and refuse data that have none."""
 AUTO = "auto"
 DEFAULT_RECIPE = AUTO
 RECIPE_NAMES = (AUTO, *RECIPES)
@@ -56,7 +61,7 @@ def summary(name: str) -> str:
 
 
 __all__ = [
-    "AUTO", "DEFAULT_RECIPE", "RECIPES", "RECIPE_NAMES", "auto", "dcgan_28", "dcgan_32", "dcgan_small", "dense_conv",
-    "mlp", "r3gan_64", "r3gan_256", "r3gan_cifar10", "r3gan_small", "r3gan_stacked_mnist", "recipe_function", "resnet",
-    "summary", "vae",
+    "AUTO", "DEFAULT_RECIPE", "FOR_CLASSES", "RECIPES", "RECIPE_NAMES", "auto", "dcgan_28", "dcgan_32", "dcgan_small",
+    "dense_conv", "mlp", "r3gan_64", "r3gan_256", "r3gan_cifar10", "r3gan_small", "r3gan_stacked_mnist",
+    "recipe_function", "resnet", "sngan", "summary", "vae", "wgan_gp",
 ]  # fmt: skip

@@ -12,6 +12,7 @@ from gansmith.recipe import Recipe
 from gansmith.sampling import precision_of, sample
 from gansmith.training.descent import mean_of
 from gansmith.training.draws import Draws, draw
+from gansmith.training.lecam import begin_lecam
 from gansmith.training.pictures import PREVIEW_CLASSES, PREVIEW_COLUMNS, preview_count
 from gansmith.training.state import TrainState
 from gansmith.training.step import (
@@ -29,7 +30,9 @@ class Adversarial:
 
     def initialise(self, recipe: Recipe, seed: int, device: torch.device) -> TrainState:
         """Return fresh networks with weights drawn from the seed, their optimisers, and a copy of G as its average."""
-        return initial_state(recipe, seed, device, averaged=("generator",))
+        state = initial_state(recipe, seed, device, averaged=("generator",))
+        begin_lecam(state)
+        return state
 
     def batches(self, recipe: Recipe) -> dict[str, int]:
         """Return `real_d` for all discriminator steps together, and `real_g` where G's loss pairs with reals or G's

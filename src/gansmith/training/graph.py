@@ -95,6 +95,8 @@ def why_not_recorded(recipe: Recipe) -> str | None:
     with_sgd = [name for name in recipe.networks if isinstance(recipe.optimizer_of(name), SGD)]
     if with_sgd and has_scheduled_rates(recipe):
         return f"torch's SGD reads a scheduled learning rate on the host ({', '.join(with_sgd)})"
+    if recipe.top_k is not None:
+        return "how many fakes count in the generator's loss (top_k) changes as training goes on"
     return None
 
 

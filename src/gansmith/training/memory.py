@@ -1,6 +1,6 @@
 """Whether a batch fits into memory: estimated before training by watching what a small step keeps for its gradients.
 
-Where it does not fit, the batch is computed in parts (`TrainState.micro_batch`), unless batch norm forbids it.
+Where it does not fit, the batch is computed in parts (`TrainState.micro_batch`), unless the recipe needs it whole.
 """
 
 from __future__ import annotations

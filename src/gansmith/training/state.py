@@ -21,7 +21,7 @@ class TrainState:
         recipe: the resolved method.
         seed: of weights, data order and every draw.
         device: where the modules are.
-        modules: what is trained, by name.
+        modules: what is trained, by name; and what else changes in training, in buffers of modules without parameters.
         optimizers: by name.
         ema: averaged copies of some of `modules`, under the same names, in eval mode.
         counters: `images` (real images seen, over all steps and ranks) and `steps`.
