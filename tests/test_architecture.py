@@ -17,7 +17,7 @@ LAYERS: list[set[str]] = [
     {"networks"},
     {"build"},
     {"training.state", "training.log", "training.stop", "training.folder", "training.classify", "training.track"}
-    | {"training.snapshot", "training.saver"}
+    | {"training.snapshot", "training.saver", "training.totals"}
     | {"training.evaluations", "checkpoint", "restore", "models", "classifiers", "sampling"}
     | {f"evaluation.{name}" for name in ("extractors", "features", "reference", "subject", "quick")},
     {
@@ -30,7 +30,14 @@ LAYERS: list[set[str]] = [
         "training.objectives",
     }
     | {"training.pictures", "training.draws", "training.graph", "training.cuda_graph"},
-    {"training.loop", "training.opening", "training.session", "training.preparation", "training.run"}
+    {
+        "training.divergence",
+        "training.loop",
+        "training.opening",
+        "training.session",
+        "training.preparation",
+        "training.run",
+    }
     | {"training.estimate", "training.memory", "training.watch", "bench"}
     | {f"evaluation.{name}" for name in ("exhibit", "wording", "markup", "charts", "page")}
     | {f"evaluation.{name}" for name in ("significance", "entries", "comparison", "comparison_page")}

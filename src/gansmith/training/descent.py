@@ -5,7 +5,8 @@ The algorithm, as in the papers, is `step.py`. Nothing here waits for the device
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 
 import torch
 from torch import Tensor, nn
@@ -13,17 +14,23 @@ from torch import Tensor, nn
 from gansmith import ranks
 from gansmith.ema import ema_decay, update_ema
 from gansmith.regularisation import clip_weights, weight_loss
+from gansmith.training.gradients import start_of
 from gansmith.training.state import TrainState
+
+RATE_OF_RETRY = 0.5
+"""What learning rates are multiplied by each time that training goes back to a checkpoint."""
 
 
 def set_rates(state: TrainState) -> None:
-    """Give the optimisers the learning rates of this step, where the recipe has a schedule.
+    """Give the optimisers the learning rates of this step, where they are not those of the recipe.
 
     A rate that is a tensor is overwritten where it is: work recorded as a CUDA graph reads it there.
     """
-    recipe = state.recipe
-    if recipe.learning_rate_schedule is not None:
-        factor = recipe.learning_rate_schedule.factor(state.counters["images"])
+    recipe, retries = state.recipe, state.counters["retries"]
+    if recipe.learning_rate_schedule is not None or retries:
+        schedule = recipe.learning_rate_schedule
+        factor = 1.0 if schedule is None else schedule.factor(state.counters["images"])
+        factor *= RATE_OF_RETRY**retries
         for name, optimizer in state.optimizers.items():
             rate = recipe.optimizer_of(name).learning_rate * factor
             for group in optimizer.param_groups:
@@ -50,22 +57,92 @@ def parts_of(count: int, micro_batch: int | None) -> list[tuple[int, int]]:
 
 
 def collect_gradients(state: TrainState, names: Sequence[str], loss: Tensor) -> None:
-    """Add the gradients of a 0-d loss to those of the parameters of these of `state.modules`."""
+    """Add the gradients of a 0-d loss to those of the parameters of these of `state.modules`.
+
+    Those of a loss that is no finite number are NaN, so that every rank skips the descent.
+    """
     inputs = [parameter for name in names for parameter in parameters_of(state.optimizers[name])]
-    torch.autograd.backward(loss, inputs=inputs)
+    torch.autograd.backward(loss, start_of(loss), inputs=inputs)
 
 
-def descend(state: TrainState, *names: str) -> None:
-    """Take one optimiser step of each of these modules down the gradients that all ranks collected, and forget them."""
-    recipe = state.recipe
+def descend(state: TrainState, *names: str) -> dict[str, Tensor]:
+    """Take one optimiser step of each of these modules down the gradients that all ranks collected, and forget them.
+
+    A module whose gradients are not all finite numbers is left as it was, and so is its optimiser.
+
+    Returns:
+        `gradient_norm_d` and the like, 0-d: Euclidean, over all ranks' batch; not finite where the step was skipped.
+    """
+    recipe, norms = state.recipe, dict[str, Tensor]()
     ranks.sum_gradients([parameter for name in names for parameter in parameters_of(state.optimizers[name])])
     for name in names:
         if (weights := weight_loss(state.modules[name], recipe.regularisation)) is not None:
             collect_gradients(state, [name], weights)
-        state.optimizers[name].step()
+        norm = norms[f"gradient_norm_{name[0]}"] = gradient_norm(parameters_of(state.optimizers[name]))
+        step_where(norm.isfinite(), state.optimizers[name])
         state.optimizers[name].zero_grad(set_to_none=True)
         if name == "discriminator":
             clip_weights(state.modules[name], recipe.regularisation)
+    return norms
+
+
+def gradient_norm(parameters: Sequence[nn.Parameter]) -> Tensor:
+    """Return the Euclidean norm of all gradients together, 0-d; infinite also where their squares overflow."""
+    gradients = [parameter.grad for parameter in parameters if parameter.grad is not None]
+    norm: Tensor = torch.linalg.vector_norm(torch.stack(torch._foreach_norm(gradients)))
+    return norm
+
+
+@torch.no_grad()
+def step_where(is_good: Tensor, optimizer: torch.optim.Optimizer) -> None:
+    """Take an optimiser step if `is_good`, a 0-d bool on the device, which is not waited for.
+
+    If not, parameters and the optimiser's averages are bit for bit what they were. Fused Adam looks at a flag. For the
+    others they are put back: SGD has a fused form too, but its first step, skipped, would leave momentum undefined
+    (torch 2.13). RMSprop's `step` counts skipped ones; nothing depends on it.
+    """
+    if isinstance(optimizer, torch.optim.Adam) and optimizer.defaults["fused"]:
+        optimizer.found_inf = (~is_good).float()  # type: ignore[attr-defined]
+        optimizer.step()
+        del optimizer.found_inf  # type: ignore[attr-defined]
+        return
+    before = {key: tensor.clone() for key, tensor in _changed_by(optimizer).items()}
+    optimizer.step()
+    for key, tensor in _changed_by(optimizer).items():
+        tensor.copy_(torch.where(is_good, tensor, before.get(key, 0.0)))  # averages begin as 0
+
+
+def _changed_by(optimizer: torch.optim.Optimizer) -> dict[tuple[int, str], Tensor]:
+    """Return parameters and averages, by parameter and name."""
+    found: dict[tuple[int, str], Tensor] = {}
+    for number, parameter in enumerate(parameters_of(optimizer)):
+        found[number, ""] = parameter
+        for name, value in optimizer.state.get(parameter, {}).items():
+            if isinstance(value, Tensor) and name != "step":
+                found[number, name] = value
+    return found
+
+
+@contextmanager
+def finite_statistics(state: TrainState) -> Iterator[None]:
+    """While left, undo what an inner step did to batch norm's running statistics where they are no finite numbers.
+
+    Training does not read them, but they would stay NaN for good. Spectral norm's vectors depend on weights alone.
+    """
+    if not state.recipe.has_batch_norm:
+        yield
+        return
+    buffers = [
+        buffer
+        for module in state.modules.values()
+        for name, buffer in module.named_buffers()
+        if name.endswith(("running_mean", "running_var"))
+    ]
+    before = torch.cat(buffers)
+    yield
+    after = torch.cat(buffers)
+    mended = torch.where(after.isfinite(), after, before)
+    torch._foreach_copy_(buffers, torch.split(mended, [len(buffer) for buffer in buffers]))
 
 
 def parameters_of(optimizer: torch.optim.Optimizer) -> list[nn.Parameter]:

@@ -24,7 +24,8 @@ class TrainState:
         modules: what is trained, by name.
         optimizers: by name.
         ema: averaged copies of some of `modules`, under the same names, in eval mode.
-        counters: `images` (real images seen, over all steps and ranks) and `steps`.
+        counters: `images` (real images seen, over all steps and ranks), `steps`, and `retries` (how often training went
+            back to a checkpoint, with lower rates).
         classes: of the data, where the recipe is conditional.
         micro_batch: items computed at once where a whole batch does not fit into memory; None: whole batches.
     """
@@ -35,7 +36,7 @@ class TrainState:
     modules: dict[str, nn.Module]
     optimizers: dict[str, Optimizer]
     ema: dict[str, nn.Module]
-    counters: dict[str, int] = field(default_factory=lambda: {"images": 0, "steps": 0})
+    counters: dict[str, int] = field(default_factory=lambda: {"images": 0, "steps": 0, "retries": 0})
     classes: Classes | None = None
     micro_batch: int | None = None
 

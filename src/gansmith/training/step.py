@@ -27,6 +27,7 @@ from gansmith.training.descent import (
     average,
     collect_gradients,
     descend,
+    finite_statistics,
     mean_of,
     mean_over_ranks,
     parameters_of,
@@ -66,7 +67,8 @@ def whole_step(state: TrainState, num_images: int, update: Callable[[], dict[str
     """
     seed_dropout(state)
     set_rates(state)
-    measured = update()
+    with finite_statistics(state):
+        measured = update()
     state.counters["images"] += num_images
     state.counters["steps"] += 1
     average(state, num_images)
@@ -93,7 +95,7 @@ def discriminator_step(
         steps_taken: discriminator steps before this one; decides whose turn a lazy penalty is.
 
     Returns:
-        `loss_d`, `d_accuracy` and each `penalty_*` applied, as 0-d tensors.
+        `loss_d`, `d_accuracy`, `gradient_norm_d` and each `penalty_*` applied, as 0-d tensors.
     """
     recipe, discriminator = state.recipe, state.modules["discriminator"]
     count, measured = len(real.images), []
@@ -105,8 +107,7 @@ def discriminator_step(
         total = loss + sum(weight * value for weight, value in penalties.values())
         collect_gradients(state, ["discriminator"], mean_over_ranks(total, count))
         measured.append(measured_of(loss, real_logits, fake_logits, penalties))
-    descend(state, "discriminator")
-    return mean_of(measured)
+    return mean_of(measured) | descend(state, "discriminator")
 
 
 def logits_of_pair(
@@ -167,7 +168,7 @@ def generator_step(
         fake_images: (N, C, H, W) with a graph, if they are made already; else they are made from the latents.
 
     Returns:
-        `loss_g` as a 0-d tensor.
+        `loss_g` and `gradient_norm_g` as 0-d tensors.
     """
     recipe, count, discriminator = state.recipe, len(latents), state.modules["discriminator"]
     measured = []
@@ -183,8 +184,7 @@ def generator_step(
         loss = LOSSES[recipe.loss].g(real_logits, fake_logits)
         collect_gradients(state, ["generator"], mean_over_ranks(loss, count))
         measured.append({"loss_g": loss.detach().mean()})
-    descend(state, "generator")
-    return mean_of(measured)
+    return mean_of(measured) | descend(state, "generator")
 
 
 def simultaneous_step(
@@ -221,5 +221,4 @@ def simultaneous_step(
         )
         torch.autograd.backward(fake_images, gradients, inputs=parameters_of(state.optimizers["generator"]))
         measured.append({**measured_of(loss, real_logits, fake_logits, penalties), "loss_g": loss_g.detach().mean()})
-    descend(state, "discriminator", "generator")
-    return mean_of(measured)
+    return mean_of(measured) | descend(state, "discriminator", "generator")
