@@ -12,6 +12,7 @@ LAYERS: list[set[str]] = [
     {"errors", "version"},
     {"settings", "recipe", "sizes", "recipes", "overrides", "request", "facts", "budget", "report"},
     {"runtime", "ranks", "images", "layers", "losses", "penalties", "regularisation", "ema", "data"}
+    | {"optimizers"}
     | {f"evaluation.{name}" for name in ("extractor", "intervals", "moments", "frechet", "kernel", "neighbours")}
     | {"evaluation.memorisation", "evaluation.classes"},
     {"networks"},

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from gansmith import ranks
 from gansmith.ema import ema_decay, update_ema
+from gansmith.optimizers import step_where
 from gansmith.regularisation import clip_weights, weight_loss
 from gansmith.training.gradients import start_of
 from gansmith.training.state import TrainState
@@ -93,51 +94,15 @@ def gradient_norm(parameters: Sequence[nn.Parameter]) -> Tensor:
     return norm
 
 
-@torch.no_grad()
-def step_where(is_good: Tensor, optimizer: torch.optim.Optimizer) -> None:
-    """Take an optimiser step if `is_good`, a 0-d bool on the device, which is not waited for.
-
-    If not, parameters and the optimiser's averages are bit for bit what they were. Fused Adam looks at a flag. For the
-    others they are put back: SGD has a fused form too, but its first step, skipped, would leave momentum undefined
-    (torch 2.13). RMSprop's `step` counts skipped ones; nothing depends on it.
-    """
-    if isinstance(optimizer, torch.optim.Adam) and optimizer.defaults["fused"]:
-        optimizer.found_inf = (~is_good).float()  # type: ignore[attr-defined]
-        optimizer.step()
-        del optimizer.found_inf  # type: ignore[attr-defined]
-        return
-    before = {key: tensor.clone() for key, tensor in _changed_by(optimizer).items()}
-    optimizer.step()
-    for key, tensor in _changed_by(optimizer).items():
-        tensor.copy_(torch.where(is_good, tensor, before.get(key, 0.0)))  # averages begin as 0
-
-
-def _changed_by(optimizer: torch.optim.Optimizer) -> dict[tuple[int, str], Tensor]:
-    """Return parameters and averages, by parameter and name."""
-    found: dict[tuple[int, str], Tensor] = {}
-    for number, parameter in enumerate(parameters_of(optimizer)):
-        found[number, ""] = parameter
-        for name, value in optimizer.state.get(parameter, {}).items():
-            if isinstance(value, Tensor) and name != "step":
-                found[number, name] = value
-    return found
-
-
 @contextmanager
 def finite_statistics(state: TrainState) -> Iterator[None]:
-    """While left, undo what an inner step did to batch norm's running statistics where they are no finite numbers.
+    """Leave batch norm's running statistics as they were wherever the step inside makes them no finite numbers.
 
-    Training does not read them, but they would stay NaN for good. Spectral norm's vectors depend on weights alone.
+    They would stay NaN for good. Spectral norm's vectors depend on weights alone.
     """
-    if not state.recipe.has_batch_norm:
+    if not (buffers := state.running_statistics):
         yield
         return
-    buffers = [
-        buffer
-        for module in state.modules.values()
-        for name, buffer in module.named_buffers()
-        if name.endswith(("running_mean", "running_var"))
-    ]
     before = torch.cat(buffers)
     yield
     after = torch.cat(buffers)

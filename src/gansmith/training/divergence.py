@@ -45,6 +45,6 @@ class RollBack(Exception):
         ]
         return (
             f"diverged: at {self.images:,} images {self.reason}, also after going back {self.retries} times with rates "
-            f"down to x {lowest:g}; the last good checkpoint is kept. Start another run (--out) with lower rates: {rates}"
-            + (f"; or with {' or '.join(also)}" if also else "")
+            f"down to x {lowest:g}; the last good checkpoint is kept. "
+            f"Start another run (--out) with lower rates: {rates}" + (f"; or with {' or '.join(also)}" if also else "")
         )

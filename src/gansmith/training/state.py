@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass, field
+from functools import cached_property
 
 import torch
 from torch import Tensor, nn
@@ -57,6 +58,12 @@ class TrainState:
             for key, value in entries.items()
             if isinstance(value, Tensor)
         }
+
+    @cached_property
+    def running_statistics(self) -> list[Tensor]:
+        """Batch norm's means and variances, each (C,), of `modules`."""
+        buffers = [each for module in self.modules.values() for each in module.named_buffers()]
+        return [buffer for name, buffer in buffers if name.endswith(("running_mean", "running_var"))]
 
     def digest(self) -> dict[str, str]:
         """Return the sha256 of each tensor's bytes, by group and name: two equal digests are two equal states."""

@@ -1,6 +1,9 @@
-"""What steps measured, summed on the device until it is read; and whether training goes on failing."""
+"""What steps measured, kept on the device until it is read; and whether training goes on failing."""
 
 from __future__ import annotations
+
+import math
+from collections.abc import Mapping
 
 import torch
 from torch import Tensor
@@ -8,11 +11,14 @@ from torch import Tensor
 from gansmith import ranks
 
 PERSISTING = 10
-"""Failed steps in a row, or so many more failed than good ones of late, after which failing is no accident."""
+"""By how many steps failures outnumber good steps, counted from when they were last even, where failing is no accident:
+ten in a row, or most steps of a longer time.
+"""
+STEPS_A_BLOCK = 256
 
 
 class Totals:
-    """Sums of what steps measured, kept on the device until they are read.
+    """What steps measured, kept on the device until it is read: a few bytes a step.
 
     A step *failed* where something it measured is no finite number. The norms of the gradients are among that, so a
     step in which a descent was skipped failed. What it measured counts for nothing, its finite values neither: of
@@ -20,53 +26,52 @@ class Totals:
 
     Attributes:
         num_failed: steps that failed, of those of the last reading.
-        trouble: as of the last reading, how many more steps failed than were good, counted from when they last were
-            even; the same on all ranks.
-        worst: the largest that `trouble` was between the last two readings.
+        trouble: as of the last reading, by how many steps failures outnumber good steps, counted from when they were
+            last even; the same on all ranks.
+        worst: the largest that `trouble` was in the steps of the last reading.
     """
 
     def __init__(self) -> None:
         self.num_failed, self.trouble, self.worst = 0, 0.0, 0.0
-        self._sums: dict[tuple[str, ...], Tensor] = {}
-        self._num_steps = 0
-        self._trouble: Tensor | None = None
+        self._names: list[tuple[str, ...]] = []
+        self._blocks, self._rows = list[Tensor](), list[Tensor]()
+        self._own_trouble = 0
 
     def add(self, measured: dict[str, Tensor]) -> None:
         """Add one step's 0-d tensors."""
-        values = torch.stack(list(measured.values()))
-        is_good = values.isfinite().all()
-        row = torch.cat([torch.where(is_good, values, 0.0), is_good.to(values.dtype)[None]])
-        names = tuple(measured)
-        self._sums[names] = self._sums[names] + row if names in self._sums else row
-        self._num_steps += 1
-        if self._trouble is None:
-            self._trouble = values.new_zeros(2)  # now, and the largest since the last reading
-        now = self._trouble[0].add(torch.where(is_good, -1.0, 1.0)).clamp_(min=0.0)
-        self._trouble = torch.stack([now, torch.maximum(now, self._trouble[1])])
-
-    def means(self) -> dict[str, float]:
-        """Return the mean of each name since the last call, over the good steps of all ranks; waits for the device.
-
-        Empty where no step was good, or there was none: `num_steps` says which.
-        """
-        sums, counts, num_good = dict[str, float](), dict[str, float](), 0.0
-        for names, row in self._sums.items():
-            *values, good = row.tolist()
-            num_good += good
-            for name, value in zip(names, values, strict=True):
-                sums[name] = sums.get(name, 0.0) + value
-                counts[name] = counts.get(name, 0.0) + good
-        now, worst = (0.0, 0.0) if self._trouble is None else self._trouble.tolist()
-        own = {"sum": sums, "count": counts, "": {"good": num_good, "trouble": now, "worst": worst}}
-        shared = ranks.means({f"{kind} {name}": value for kind, some in own.items() for name, value in some.items()})
-        self.num_failed = self._num_steps - round(shared[" good"])
-        self.trouble, self.worst = shared[" trouble"], shared[" worst"]
-        self._sums, self._num_steps = {}, 0
-        if self._trouble is not None:
-            self._trouble = self._trouble[:1].repeat(2)
-        return {name: shared[f"sum {name}"] / shared[f"count {name}"] for name in sums if shared[f"count {name}"]}
+        self._names.append(tuple(measured))
+        self._rows.append(torch.stack(list(measured.values())))
+        if len(self._rows) == STEPS_A_BLOCK:
+            self._blocks, self._rows = [*self._blocks, torch.cat(self._rows)], []
 
     @property
     def is_empty(self) -> bool:
         """Whether nothing was added since the last reading."""
-        return self._num_steps == 0
+        return not self._names
+
+    def means(self) -> dict[str, float]:
+        """Return the mean of each name since the last reading, over the good steps of all ranks; waits for the device.
+
+        Without a name where no step that has it was good.
+        """
+        values = iter(torch.cat([*self._blocks, *self._rows]).tolist() if self._names else [])
+        sums, counts, num_good, worst = dict[str, float](), dict[str, int](), 0, self._own_trouble
+        for names in self._names:
+            row = [next(values) for _ in names]
+            is_good = all(map(math.isfinite, row))
+            num_good += is_good
+            self._own_trouble = max(0, self._own_trouble + (-1 if is_good else 1))
+            worst = max(worst, self._own_trouble)
+            for name, value in zip(names, row, strict=True):
+                sums[name] = sums.get(name, 0.0) + (value if is_good else 0.0)
+                counts[name] = counts.get(name, 0) + is_good
+        own: dict[str, Mapping[str, float]] = {
+            "sum": sums,
+            "count": counts,
+            "of": {"good": num_good, "trouble": self._own_trouble, "worst": worst},
+        }
+        shared = ranks.means({f"{kind} {name}": value for kind, some in own.items() for name, value in some.items()})
+        self.num_failed = len(self._names) - round(shared["of good"])
+        self.trouble, self.worst = shared["of trouble"], shared["of worst"]
+        self._names, self._blocks, self._rows = [], [], []
+        return {name: shared[f"sum {name}"] / shared[f"count {name}"] for name in sums if shared[f"count {name}"]}
