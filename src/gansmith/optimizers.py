@@ -53,7 +53,8 @@ class RMSprop(torch.optim.RMSprop):
 def step_where(is_good: Tensor, optimizer: Optimizer) -> None:
     """Take an optimiser step if `is_good`, a 0-d bool on the device, which is not waited for.
 
-    If not, parameters and the optimiser's averages are bit for bit what they were.
+    If not, parameters and the optimiser's averages are bit for bit what they were. Optimisers without such a flag,
+    which no recipe builds, have them put back.
     """
     if isinstance(optimizer, RMSprop) or (isinstance(optimizer, Adam | SGD) and optimizer.defaults["fused"]):
         if isinstance(optimizer, SGD):
@@ -77,11 +78,11 @@ def _begin_momentum(optimizer: SGD) -> None:
 
 
 def _changed_by(optimizer: Optimizer) -> dict[tuple[int, str], Tensor]:
-    """Return parameters and averages, by parameter and name."""
+    """Return parameters, averages and what is counted on the device, by parameter and name."""
     found: dict[tuple[int, str], Tensor] = {}
     for number, parameter in enumerate(p for group in optimizer.param_groups for p in group["params"]):
         found[number, ""] = parameter
         for name, value in optimizer.state.get(parameter, {}).items():
-            if isinstance(value, Tensor) and name != "step":
+            if isinstance(value, Tensor) and value.device == parameter.device:
                 found[number, name] = value
     return found

@@ -80,7 +80,7 @@ def descend(state: TrainState, *names: str) -> dict[str, Tensor]:
         if (weights := weight_loss(state.modules[name], recipe.regularisation)) is not None:
             collect_gradients(state, [name], weights)
         norm = norms[f"gradient_norm_{name[0]}"] = gradient_norm(parameters_of(state.optimizers[name]))
-        step_where(norm.isfinite(), state.optimizers[name])
+        step_where(norm < torch.inf, state.optimizers[name])  # nor is NaN
         state.optimizers[name].zero_grad(set_to_none=True)
         if name == "discriminator":
             clip_weights(state.modules[name], recipe.regularisation)

@@ -26,7 +26,8 @@ class RollBack(Exception):
     def announcement(self) -> str:
         """Return what happened and what is done about it, where something still is."""
         return (
-            f"at {self.images:,} images {self.reason}; nothing of that is saved: back to the last checkpoint, with "
+            f"at {self.images:,} images, {self.reason}; nothing of that is saved: back to the last checkpoint "
+            "(without one, to the start), with "
             f"learning rates x {RATE_OF_RETRY ** (self.retries + 1):g} and other draws "
             f"({self.retries + 1} of at most {MOST_RETRIES} times)"
         )
@@ -44,7 +45,7 @@ class RollBack(Exception):
             *(["another --set loss=..."] if recipe.objective == "adversarial" else []),
         ]
         return (
-            f"diverged: at {self.images:,} images {self.reason}, also after going back {self.retries} times with rates "
-            f"down to x {lowest:g}; the last good checkpoint is kept. "
+            f"diverged: at {self.images:,} images, {self.reason}, also after going back {self.retries} times with "
+            f"rates down to x {lowest:g}; what was saved before is kept. "
             f"Start another run (--out) with lower rates: {rates}" + (f"; or with {' or '.join(also)}" if also else "")
         )

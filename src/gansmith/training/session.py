@@ -213,6 +213,8 @@ class Session:
         if self.options.track:
             self._tracker = Tracker(self.folder, recipe, images, [*self.metrics.read(), *scalars_of(self.folder)])
         where = f" by {size} ranks" if size > 1 else ""
+        if self._retries:  # all of it was said
+            return
         self.display.say(
             f"{self.folder}: {self.config.request.name} ({recipe.id}), {recipe.loss}, "
             f"{runtime.precision_text(state.device, recipe.precision)}{where}, seed {state.seed}, for {self.budget}"
