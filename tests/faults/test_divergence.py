@@ -267,7 +267,8 @@ if "RANK" in os.environ:
             batches = {**batches, "real_d": Batch(real.images * float("nan"), real.labels)}
         measured = step(self, state, batches)
         path = Path(f"weights-{ranks.current().rank}")
-        path.write_text((path.read_text() if path.exists() else "") + f"{steps} {sorted(state.digest().items())}")
+        if ranks.current().size > 1:  # not those that rank 0 estimates the memory from
+            path.write_text((path.read_text() if path.exists() else "") + f"{steps} {sorted(state.digest().items())}")
         return measured
     Adversarial.step = spoiled
 """

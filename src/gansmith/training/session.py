@@ -25,7 +25,7 @@ from gansmith.training.folder import CONFIG, RunConfig
 from gansmith.training.graph import for_device
 from gansmith.training.log import Display, Metrics, Progress
 from gansmith.training.loop import Loop
-from gansmith.training.memory import is_out_of_memory, next_micro_batch
+from gansmith.training.memory import free_what_failed, is_out_of_memory, next_micro_batch
 from gansmith.training.objective import Objective
 from gansmith.training.objectives import OBJECTIVES
 from gansmith.training.opening import CHECKPOINTS, METRICS, open_state
@@ -120,6 +120,7 @@ class Session:
                 if failed.retries >= MOST_RETRIES:
                     raise DivergedError(failed.advice(self.config.recipe)) from None
                 self._retries = failed.retries + 1
+                free_what_failed(failed, self.device)
                 self.display.say(failed.announcement())
             except (torch.OutOfMemoryError, RuntimeError) as error:
                 if not is_out_of_memory(error):
@@ -128,8 +129,6 @@ class Session:
                 has_halved = True
             finally:
                 self._close()
-            if self.device.type == "cuda":
-                torch.cuda.empty_cache()
 
     def _halve(self, error: BaseException, has_halved: bool) -> None:
         """Have batches computed in smaller parts from now on.
@@ -137,11 +136,13 @@ class Session:
         Raises:
             ResourceError: that was tried, or cannot be done; with what to do.
         """
-        at_once = self.config.micro_batch
+        at_once, recipe = self.config.micro_batch, self.config.recipe
+        self.objective = OBJECTIVES[recipe.objective]  # recordings hold memory
+        free_what_failed(error, self.device)
         if has_halved:
             raise ResourceError(f"out of memory even with {at_once} images at a time; take a smaller --size") from error
         try:
-            half = next_micro_batch(self.config.recipe, at_once, ranks.current().size)
+            half = next_micro_batch(recipe, at_once, OBJECTIVES[recipe.objective], self.device, ranks.current().size)
         except ResourceError as hopeless:
             raise hopeless from error
         self.config = dataclasses.replace(self.config, micro_batch=half)
