@@ -10,26 +10,16 @@ import pytest
 ROOT = Path(__file__).parents[1] / "src" / "gansmith"
 LAYERS: list[set[str]] = [
     {"errors", "version"},
-    {
-        "settings",
-        "rules",
-        "recipe",
-        "schedule",
-        "sizes",
-        "recipes",
-        "overrides",
-        "request",
-        "facts",
-        "budget",
-        "report",
-    },
+    {"settings", "rules", "recipe", "schedule", "sizes", "recipes", "overrides", "request", "facts", "budget"}
+    | {"report"},
     {"augment", "runtime", "ranks", "images", "layers", "losses", "penalties", "regularisation", "ema", "data"}
+    | {"optimizers"}
     | {f"evaluation.{name}" for name in ("extractor", "intervals", "moments", "frechet", "kernel", "neighbours")}
     | {"evaluation.memorisation", "evaluation.classes"},
     {"networks"},
     {"build"},
     {"training.state", "training.log", "training.stop", "training.folder", "training.classify", "training.track"}
-    | {"training.snapshot", "training.saver"}
+    | {"training.snapshot", "training.saver", "training.totals"}
     | {"training.evaluations", "checkpoint", "restore", "models", "classifiers", "sampling"}
     | {f"evaluation.{name}" for name in ("extractors", "features", "reference", "subject", "quick")},
     {
@@ -44,7 +34,8 @@ LAYERS: list[set[str]] = [
         "training.objectives",
     }
     | {"training.pictures", "training.draws", "training.graph", "training.cuda_graph", "training.lecam"},
-    {"training.loop", "training.opening", "training.session", "training.preparation", "training.run"}
+    {"training.divergence", "training.loop", "training.opening", "training.session", "training.preparation"}
+    | {"training.run"}
     | {"training.estimate", "training.memory", "training.watch", "bench"}
     | {f"evaluation.{name}" for name in ("exhibit", "wording", "markup", "charts", "page")}
     | {f"evaluation.{name}" for name in ("significance", "entries", "comparison", "comparison_page")}

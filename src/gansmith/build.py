@@ -9,7 +9,7 @@ from torch import nn
 from torch.nn import Parameter
 from torch.optim import Optimizer
 
-from gansmith import runtime
+from gansmith import optimizers, runtime
 from gansmith.networks import DISCRIMINATORS, ENCODERS, GENERATORS, NetworkClass
 from gansmith.recipe import Recipe
 from gansmith.settings import SGD, Adam, NetworkSettings, RMSprop, Settings
@@ -66,17 +66,15 @@ def _build(
 
 
 def build_optimizer(settings: Settings, parameters: Iterable[Parameter]) -> Optimizer:
-    """Return the torch optimiser that the settings describe."""
+    """Return the torch optimiser that the settings describe, in the form that `optimizers.step_where` skips cheaply."""
     match settings:
         case Adam():
             betas = (settings.beta1, settings.beta2)
             return torch.optim.Adam(parameters, settings.learning_rate, betas, settings.epsilon, fused=True)
         case RMSprop():
-            return torch.optim.RMSprop(
-                parameters, settings.learning_rate, settings.alpha, settings.epsilon, foreach=True
-            )
+            return optimizers.RMSprop(parameters, settings.learning_rate, settings.alpha, settings.epsilon)
         case SGD():
-            return torch.optim.SGD(parameters, settings.learning_rate, settings.momentum, foreach=True)
+            return torch.optim.SGD(parameters, settings.learning_rate, settings.momentum, fused=True)
         case _:
             raise TypeError(f"{type(settings).__name__} describes no optimiser; there are Adam, RMSprop and SGD")
 

@@ -42,7 +42,7 @@ class CheckpointError(GansmithError):
 
 
 class DivergedError(GansmithError):
-    """Training whose loss is no longer a finite number (exit code 5)."""
+    """Training whose losses or gradients are no finite numbers, also with lower rates (exit code 5)."""
 
     exit_code = 5
 

@@ -23,7 +23,7 @@ def restore(state: TrainState, checkpoint: Checkpoint) -> None:
     modules, ema, optimizers = (checkpoint.tensors[name] for name in TENSOR_FILES)
     copy_tensors(state.module_tensors(), modules, checkpoint.path / "modules.safetensors")
     copy_tensors(state.ema_tensors(), ema, checkpoint.path / "ema.safetensors")
-    state.counters = {str(name): count for name, count in checkpoint.state.counters.items()}
+    state.counters = {"retries": 0} | {str(name): count for name, count in checkpoint.state.counters.items()}
     state.classes = checkpoint.state.classes
     restore_optimizers(
         state, optimizers, checkpoint.state.num_optimizer_tensors, checkpoint.path / "optimizers.safetensors"

@@ -21,11 +21,12 @@ from gansmith.recipes import RECIPES
 from gansmith.restore import restore
 from gansmith.sampling import generate, latents_of
 from gansmith.training import loop
-from gansmith.training.loop import Batches, Loop, Totals
+from gansmith.training.loop import Batches, Loop
 from gansmith.training.objective import Objective
 from gansmith.training.objectives import OBJECTIVES
 from gansmith.training.state import TrainState
 from gansmith.training.stop import StopSignal
+from gansmith.training.totals import Totals
 from tests.contracts.dummy_objective import PairedWaves, Translation
 
 CPU = torch.device("cpu")
@@ -167,7 +168,7 @@ def test_step_counts_the_real_images_it_showed(case: Case) -> None:
     objective, recipe = case
     state = start(case, 0)
     advance(case, state, 2)
-    assert state.counters == {"images": 2 * objective.batches(recipe)["real_d"], "steps": 2}
+    assert state.counters == {"images": 2 * objective.batches(recipe)["real_d"], "steps": 2, "retries": 0}
 
 
 def test_settling_repeats_itself_and_leaves_the_trained_modules_alone(case: Case) -> None:

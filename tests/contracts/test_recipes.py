@@ -156,7 +156,7 @@ def test_two_steps_change_every_trainable_tensor_and_give_finite_losses(name):
     recipe = RECIPES[name]().shrunk()
     state, unchanged = unchanged_after_two_steps(recipe)
     assert unchanged <= without_a_slope(recipe)
-    assert state.counters == {"images": 16 * recipe.discriminator_steps, "steps": 2}
+    assert state.counters == {"images": 16 * recipe.discriminator_steps, "steps": 2, "retries": 0}
 
 
 @pytest.mark.parametrize("loss", LOSSES)
@@ -179,7 +179,7 @@ def test_penalties_and_several_discriminator_steps_train_too():
     recipe = RECIPES["dcgan-small"](size=(8, 8)).shrunk().replace(penalties=penalties, discriminator_steps=2)
     state, unchanged = unchanged_after_two_steps(recipe)
     assert unchanged <= without_a_slope(recipe)
-    assert state.counters == {"images": 32, "steps": 2}
+    assert state.counters == {"images": 32, "steps": 2, "retries": 0}
 
 
 def test_a_lazy_penalty_weighs_every_times_more_and_takes_its_turn():

@@ -22,11 +22,12 @@ from gansmith.recipe import SGD, Adam, Augmentation, LinearDecay, PenaltySetting
 from gansmith.recipes import RECIPES
 from gansmith.training.cuda_graph import CudaGraphs
 from gansmith.training.graph import WARM_UP_STEPS, RecordedSteps, for_device
-from gansmith.training.loop import Batches, Totals
+from gansmith.training.loop import Batches
 from gansmith.training.objective import Objective
 from gansmith.training.objectives import OBJECTIVES
 from gansmith.training.saver import Saver
 from gansmith.training.state import TrainState
+from gansmith.training.totals import Totals
 
 pytestmark = pytest.mark.gpu
 GPU = torch.device("cuda")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -12,7 +13,11 @@ import yaml
 
 import gansmith
 from gansmith.checkpoint import checkpoint_folders
+from gansmith.data import Batch
 from gansmith.recipes import RECIPES
+from gansmith.training.adversarial import Adversarial
+from gansmith.training.estimate import SMALL_BATCHES
+from gansmith.training.state import TrainState
 from tests.conftest import write_images
 from tests.faults import command
 from tests.faults.limits import half_a_gigabyte
@@ -73,6 +78,55 @@ def test_15_batch_that_does_not_fit_on_the_gpu_is_computed_in_parts(tmp_path: Pa
         assert caught.value.exit_code == 6
     finally:
         torch.cuda.set_per_process_memory_fraction(1.0)
+
+
+def only_fits(monkeypatch: pytest.MonkeyPatch, images: int) -> list[int]:
+    """Let steps on more images at once run out of memory; return what sizes are tried."""
+    step, tried = Adversarial.step, []
+
+    def limited(self: Adversarial, state: TrainState, batches: dict[str, Batch]) -> Any:
+        at_once = state.micro_batch or len(batches["real_d"].images)
+        if state.counters["images"] >= TRAINED or state.recipe.batch_size != BATCH:
+            tried.append(at_once)
+            if at_once > images:
+                raise torch.OutOfMemoryError("CUDA out of memory")
+        return step(self, state, batches)
+
+    monkeypatch.setattr(Adversarial, "step", limited)
+    return tried
+
+
+BATCH, TRAINED, OF_ESTIMATE = 64, 128, SMALL_BATCHES
+
+
+def test_15_batch_that_ran_out_of_memory_is_halved_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    recipe = RECIPES["mlp"]().shrunk().replace(batch_size=BATCH)
+    tried = only_fits(monkeypatch, 32)
+    gansmith.train("digits", recipe, images=256, save_every=128, out=tmp_path / "run")
+    said = capsys.readouterr().out
+    assert "out of memory: from the last checkpoint on, batches are computed 32 images at a time" in said
+    assert "going on from 128 images" in said
+    assert tried == [*OF_ESTIMATE, 64, 32, 32]
+    monkeypatch.undo()
+    only_fits(monkeypatch, 31)
+    with pytest.raises(gansmith.GansmithError, match="out of memory even with 32 images at a time") as caught:
+        gansmith.train("digits", recipe, images=256, save_every=128, out=tmp_path / "other", quiet=True)
+    assert caught.value.exit_code == 6
+
+
+def test_15_batch_norm_ran_out_of_memory_and_the_batch_that_fits_is_found(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    recipe = RECIPES["dense-conv"]().shrunk().replace(batch_size=BATCH)
+    tried = only_fits(monkeypatch, 17)
+    with pytest.raises(gansmith.GansmithError, match="batch norm needs it whole: --set batch_size=16 fits") as caught:
+        gansmith.train("digits", recipe, images=256, out=tmp_path / "run", quiet=True)
+    assert caught.value.exit_code == 6
+    assert tried == [*OF_ESTIMATE, 64, 32, 16, 16]
+    fitting = recipe.replace(batch_size=16)
+    assert gansmith.train("digits", fitting, images=64, out=tmp_path / "other", quiet=True).images_seen == 64
 
 
 @pytest.mark.parametrize("name", RECIPES, ids=[f"16-{name}" for name in RECIPES])

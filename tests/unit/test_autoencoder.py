@@ -192,8 +192,8 @@ def test_a_run_shows_its_reals_also_after_resuming(tmp_path):
 
 def test_diverging_names_the_rates_that_there_are(tmp_path):
     recipe = small(generator_optimizer={"name": "sgd", "learning_rate": 1e12})
-    with pytest.raises(gansmith.GansmithError, match="no longer a finite number") as caught:
-        gansmith.train("digits", recipe, images=80, out=tmp_path, quiet=True)
+    with pytest.raises(gansmith.GansmithError, match="no finite number") as caught:
+        gansmith.train("digits", recipe, images=400, out=tmp_path, quiet=True)
     assert caught.value.exit_code == 5
     assert "--set generator_optimizer.learning_rate=" in str(caught.value)
     assert "discriminator" not in str(caught.value)

@@ -193,6 +193,7 @@ def test_error_in_training_leaves_a_whole_checkpoint(tmp_path: Path, monkeypatch
     gate = Gate(monkeypatch)
     threading.Timer(0.2, gate.opened.set).start()
     monkeypatch.setattr(Adversarial, "step", diverging)
+    monkeypatch.setitem(CALL, "images", 512)
     with pytest.raises(DivergedError):
         trained(tmp_path / "run")
     assert int(checkpoint_folders(tmp_path / "run" / "checkpoints")[0].name) == 32

@@ -18,8 +18,9 @@ from gansmith.data import Batch, DataSet, open_data
 from gansmith.errors import UsageError
 from gansmith.images import Pixels
 from gansmith.recipe import Recipe
-from gansmith.training.loop import Batches, Totals
+from gansmith.training.loop import Batches
 from gansmith.training.objectives import OBJECTIVES
+from gansmith.training.totals import Totals
 
 NOISE_IMAGES = 10_000
 WORKERS = (0, 1, 2)

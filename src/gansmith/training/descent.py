@@ -5,28 +5,34 @@ The algorithm, as in the papers, is `step.py`. Nothing here waits for the device
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 
 import torch
 from torch import Tensor, nn
 
 from gansmith import ranks, schedule
 from gansmith.ema import ema_decay, update_ema
+from gansmith.optimizers import step_where
 from gansmith.regularisation import clip_weights, weight_loss
 from gansmith.settings import Adam
 from gansmith.training.augmentation import signs_of
+from gansmith.training.gradients import start_of
 from gansmith.training.state import TrainState
+
+RATE_OF_RETRY = 0.5
+"""What learning rates are multiplied by each time that training goes back to a checkpoint."""
 
 
 def set_rates(state: TrainState) -> None:
-    """Give the optimisers what is scheduled of this step: learning rates, and beta2 of Adam.
+    """Give the optimisers what differs of this step from the recipe: learning rates, and beta2 of Adam.
 
     A rate that is a tensor is overwritten where it is: work recorded as a CUDA graph reads it there.
     """
-    recipe, images = state.recipe, state.counters["images"]
-    if recipe.learning_rate_schedule is None and recipe.burn_in is None:
+    recipe, images, retries = state.recipe, state.counters["images"], state.counters["retries"]
+    if recipe.learning_rate_schedule is None and recipe.burn_in is None and not retries:
         return
-    factor = schedule.learning_rate_factor(recipe, images)
+    factor = schedule.learning_rate_factor(recipe, images) * RATE_OF_RETRY**retries
     for name, optimizer in state.optimizers.items():
         settings = recipe.optimizer_of(name)
         rate = settings.learning_rate * factor
@@ -56,23 +62,57 @@ def parts_of(count: int, micro_batch: int | None) -> list[tuple[int, int]]:
 
 
 def collect_gradients(state: TrainState, names: Sequence[str], loss: Tensor) -> None:
-    """Add the gradients of a 0-d loss to those of the parameters of these of `state.modules`."""
+    """Add the gradients of a 0-d loss to those of the parameters of these of `state.modules`.
+
+    Those of a loss that is no finite number are NaN, so that every rank skips the descent.
+    """
     inputs = [parameter for name in names for parameter in parameters_of(state.optimizers[name])]
-    torch.autograd.backward(loss, inputs=inputs)
+    torch.autograd.backward(loss, start_of(loss), inputs=inputs)
 
 
-def descend(state: TrainState, *names: str) -> None:
-    """Take one optimiser step of each of these modules down the gradients that all ranks collected, and forget them."""
-    recipe = state.recipe
+def descend(state: TrainState, *names: str) -> dict[str, Tensor]:
+    """Take one optimiser step of each of these modules down the gradients that all ranks collected, and forget them.
+
+    A module whose gradients are not all finite numbers is left as it was, and so is its optimiser.
+
+    Returns:
+        `gradient_norm_d` and the like, 0-d: Euclidean, over all ranks' batch; not finite where the step was skipped.
+    """
+    recipe, norms = state.recipe, dict[str, Tensor]()
     parameters = [parameter for name in names for parameter in parameters_of(state.optimizers[name])]
     ranks.sum_gradients(parameters, signs_of(state, names))
     for name in names:
         if (weights := weight_loss(state.modules[name], recipe.regularisation)) is not None:
             collect_gradients(state, [name], weights)
-        state.optimizers[name].step()
+        norm = norms[f"gradient_norm_{name[0]}"] = gradient_norm(parameters_of(state.optimizers[name]))
+        step_where(norm < torch.inf, state.optimizers[name])  # nor is NaN
         state.optimizers[name].zero_grad(set_to_none=True)
         if name == "discriminator":
             clip_weights(state.modules[name], recipe.regularisation)
+    return norms
+
+
+def gradient_norm(parameters: Sequence[nn.Parameter]) -> Tensor:
+    """Return the Euclidean norm of all gradients together, 0-d; infinite also where their squares overflow."""
+    gradients = [parameter.grad for parameter in parameters if parameter.grad is not None]
+    norm: Tensor = torch.linalg.vector_norm(torch.stack(torch._foreach_norm(gradients)))
+    return norm
+
+
+@contextmanager
+def finite_statistics(state: TrainState) -> Iterator[None]:
+    """Leave batch norm's running statistics as they were wherever the step inside makes them no finite numbers.
+
+    They would stay NaN for good. Spectral norm's vectors depend on weights alone.
+    """
+    if not (buffers := state.running_statistics):
+        yield
+        return
+    before = torch.cat(buffers)
+    yield
+    after = torch.cat(buffers)
+    mended = torch.where(after.isfinite(), after, before)
+    torch._foreach_copy_(buffers, torch.split(mended, [len(buffer) for buffer in buffers]))
 
 
 def parameters_of(optimizer: torch.optim.Optimizer) -> list[nn.Parameter]:

@@ -1,4 +1,4 @@
-"""The random numbers of a training step: functions of (seed, images seen, phase), whatever came before."""
+"""The random numbers of a training step: functions of (seed, images seen, phase, retries), whatever came before."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class Draws:
 
 
 def draw(state: TrainState, phase: str, count: int, ahead: int = 0, batches: int = 1) -> Draws:
-    """Return this rank's part of the draws of a phase: a function of (seed, images seen, phase) and the rank alone.
+    """Return this rank's part of the draws of a phase: a function of (seed, images seen, phase, retries) and the rank.
 
     Args:
         state: its seed and counters.
@@ -36,7 +36,8 @@ def draw(state: TrainState, phase: str, count: int, ahead: int = 0, batches: int
         ahead: images seen within this step before the phase.
         batches: that the latents are, one behind the other; a rank has a share of each.
     """
-    rng = runtime.generator_for(state.device, state.seed, "step", state.counters["images"] + ahead, phase)
+    images = state.counters["images"] + ahead
+    rng = runtime.generator_for(state.device, state.seed, "step", images, phase, *_retries(state))
     latents = torch.randn(count, state.recipe.generator.latent_dim, generator=rng, device=state.device)
     start, stop = ranks.share_of(count // batches)
     return Draws(latents.view(batches, -1, latents.shape[1])[:, start:stop].flatten(0, 1), rng, batches)
@@ -45,5 +46,11 @@ def draw(state: TrainState, phase: str, count: int, ahead: int = 0, batches: int
 def seed_dropout(state: TrainState) -> None:
     """Seed torch's global generator, which dropout draws from, for this step: each rank drops other values."""
     rank = ranks.current().rank
-    seed = runtime.seed_of(state.seed, "step", state.counters["images"], "dropout", *([rank] * (rank > 0)))
+    keys: list[int | str] = [*([rank] * (rank > 0)), *_retries(state)]
+    seed = runtime.seed_of(state.seed, "step", state.counters["images"], "dropout", *keys)
     runtime.seed_global_generator(seed, state.device)
+
+
+def _retries(state: TrainState) -> list[str]:
+    """Return what makes the draws others after training went back to a checkpoint."""
+    return [f"retry {retries}"] if (retries := state.counters["retries"]) else []

@@ -12,6 +12,11 @@ SMALLEST_START = 2.0**-40
 """What the backward pass through D starts with at a fake that D's loss is indifferent to / G's gradient there."""
 
 
+def start_of(loss: Tensor) -> Tensor:
+    """Return what the backward pass of a 0-d loss starts with: 1, or NaN where the loss is no finite number."""
+    return loss.detach() * 0.0 + 1.0
+
+
 def one_backward(
     loss_d: Tensor, loss_g: Tensor, real_logits: Tensor, fake_logits: Tensor, fake_images: Tensor,
     parameters: Sequence[Tensor],
@@ -34,8 +39,8 @@ def one_backward(
     Returns:
         dL_G/dx, of the shape of `fake_images`.
     """
-    to_real, to_fake = torch.autograd.grad(loss_d, [real_logits, fake_logits])
-    (to_fake_g,) = torch.autograd.grad(loss_g, fake_logits)
+    to_real, to_fake = torch.autograd.grad(loss_d, [real_logits, fake_logits], start_of(loss_d))
+    (to_fake_g,) = torch.autograd.grad(loss_g, fake_logits, start_of(loss_g))
     least = SMALLEST_START * to_fake_g.abs()
     starts = torch.where(to_fake.abs() >= least, to_fake, least)
     torch.autograd.backward([real_logits, fake_logits], [to_real, starts], inputs=[*parameters, fake_images])
@@ -49,8 +54,8 @@ def two_backwards(
     parameters: Sequence[Tensor],
 ) -> Tensor:  # fmt: skip
     """Do what `one_backward` does where logits depend on other samples too (batch norm in D), with a second pass."""
-    (gradients,) = torch.autograd.grad(loss_g, fake_images, retain_graph=True)
-    torch.autograd.backward(loss_d, inputs=list(parameters))
+    (gradients,) = torch.autograd.grad(loss_g, fake_images, start_of(loss_g), retain_graph=True)
+    torch.autograd.backward(loss_d, start_of(loss_d), inputs=list(parameters))
     return gradients
 
 

@@ -6,26 +6,25 @@ depends on a clock is decided by rank 0, for all ranks, before every step.
 
 from __future__ import annotations
 
-import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from enum import IntFlag
 from typing import Any
 
-from torch import Tensor
-
 from gansmith import ranks, runtime
 from gansmith.budget import Budget
 from gansmith.data import Batch, TrainingData
 from gansmith.data.feed import Feed
 from gansmith.data.order import Indices, WaitEnded
-from gansmith.errors import DataError, DivergedError
+from gansmith.errors import DataError
 from gansmith.images import to_float
+from gansmith.training.divergence import RollBack
 from gansmith.training.log import Progress
 from gansmith.training.objective import Objective
 from gansmith.training.state import TrainState
 from gansmith.training.stop import StopSignal
+from gansmith.training.totals import PERSISTING, Totals
 from gansmith.training.watch import Watch
 
 LOG_INTERVAL_SECONDS = 1.0
@@ -64,26 +63,6 @@ class Batches:
         """Return the next step's batches; nothing is consumed until the step has counted itself."""
         batches = {name: self._feed.batch(places) for name, places in self.indices().items()}
         return {name: Batch(to_float(b.images), b.labels, b.condition) for name, b in batches.items()}
-
-
-class Totals:
-    """Sums of what steps measured, kept on the device until they are read."""
-
-    def __init__(self) -> None:
-        self._sums: dict[str, Tensor] = {}
-        self._counts: dict[str, int] = {}
-
-    def add(self, measured: dict[str, Tensor]) -> None:
-        """Add one step's 0-d tensors."""
-        for name, value in measured.items():
-            self._sums[name] = self._sums[name] + value if name in self._sums else value
-            self._counts[name] = self._counts.get(name, 0) + 1
-
-    def means(self) -> dict[str, float]:
-        """Return the mean of each name since the last call; waits for the device."""
-        means = {name: float(value) / self._counts[name] for name, value in self._sums.items()}
-        self._sums, self._counts = {}, {}
-        return means
 
 
 class Due(IntFlag):
@@ -128,13 +107,14 @@ class Loop:
         """Train.
 
         Raises:
-            DivergedError: a loss is not a finite number; what came after the last checkpoint is not saved.
+            RollBack: steps go on failing; what came after the last checkpoint is not saved.
             DataError: data that is read while training can no longer be read; what was trained is saved (by several
                 ranks: the last checkpoint stays).
         """
         batches, totals = Batches(self.objective, self.state, self.data), Totals()
         self._waited, self._recorded, self._snapped = 0.0, (self.seconds, self.images), (self.seconds, self.images)
         begun, before, self._is_enough = time.perf_counter(), self.seconds, False
+        self._put_off = -1  # at so many images, a snapshot was
         while Due.END not in (due := self._agreed()):
             if due & (Due.SNAPSHOT | Due.EVALUATION):
                 paused = time.perf_counter()
@@ -151,7 +131,7 @@ class Loop:
             totals.add(self.objective.step(self.state, batch))
             self.seconds = before + time.perf_counter() - begun
         if self.images == 0 or self.images != self._snapped[1]:
-            self._snapshot(totals)
+            self._snapshot(totals, is_last=True)
 
     def _agreed(self) -> Due:
         """Return what is due on every rank: by the clock of rank 0, or because of a signal to any."""
@@ -164,7 +144,7 @@ class Loop:
         due = Due.NOTHING
         if self.state.counters["steps"] == 1 or self.seconds - self._recorded[0] >= LOG_INTERVAL_SECONDS:
             due |= Due.RECORD
-        if self._snapshot_is_due():
+        if self._snapshot_is_due() and self._put_off != self.images:
             due |= Due.SNAPSHOT
         if self.watch is not None and self.watch.is_due(self.seconds):
             due |= Due.EVALUATION
@@ -195,7 +175,7 @@ class Loop:
         except DataError as error:
             if ranks.current().size > 1:
                 raise  # the other ranks are on their way into the next step, and take no part in a snapshot
-            self._snapshot(totals)
+            self._snapshot(totals, is_last=True)
             raise DataError(
                 f"{error}; stopped at {self.images:,} images, and the same command goes on from the last checkpoint"
             ) from error
@@ -211,16 +191,20 @@ class Loop:
         share = self.budget.share(self.images, self.seconds) - self.budget.share(self._snapped[1], self._snapped[0])
         return share >= 1 / SNAPSHOTS and since_seconds >= SHORTEST_SNAPSHOT_SECONDS
 
-    def _snapshot(self, totals: Totals) -> None:
+    def _snapshot(self, totals: Totals, is_last: bool = False) -> None:
         self._record(totals)
+        if totals.trouble and not is_last:  # who goes back is to find a state whose next steps were good
+            self._put_off = self.images
+            return
         self.on_snapshot(self.seconds)
         self._snapped = (self.seconds, self.images)
 
     def _record(self, totals: Totals) -> None:
-        means = ranks.means(totals.means())
-        if not means:
+        if totals.is_empty:
             return
-        self._check_finite(means)
+        means = totals.means()
+        if totals.worst >= PERSISTING:
+            raise RollBack(self.state, "steps go on having a loss or gradient that is no finite number")
         seconds, images = self.seconds - self._recorded[0], self.images - self._recorded[1]
         memory = runtime.memory_in_use(self.state.device)
         record = {
@@ -231,19 +215,10 @@ class Loop:
             "images_per_second": round(images / max(seconds, 1e-9), 1),
             "wait_share": round(self._waited / max(seconds, 1e-9), 5),
             "memory_mb": None if memory is None else round(memory / 1e6),
+            "num_skipped": totals.num_failed,
             **{name: round(value, 6) for name, value in means.items()},
         }
         share = self.budget.share(self.images, self.seconds)
         remaining = self.seconds * (1 - share) / share if share else 0.0
         self._recorded, self._waited = (self.seconds, self.images), 0.0
         self.on_record(Progress(share, remaining, record))
-
-    def _check_finite(self, means: dict[str, float]) -> None:
-        bad = [name for name, value in means.items() if not math.isfinite(value)]
-        if bad:
-            trained = ["generator", *(["discriminator"] if self.state.recipe.discriminator else [])]
-            rates = " and ".join(f"--set {name}_optimizer.learning_rate=..." for name in trained)
-            raise DivergedError(
-                f"{', '.join(bad)} is no longer a finite number at {self.images:,} images; nothing of that is saved. "
-                f"Start another run (--out) with lower rates: {rates}"
-            )

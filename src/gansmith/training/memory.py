@@ -5,6 +5,7 @@ Where it does not fit, the batch is computed in parts (`TrainState.micro_batch`)
 
 from __future__ import annotations
 
+import traceback
 import weakref
 from dataclasses import dataclass
 
@@ -163,12 +164,16 @@ def _gigabytes(size: float) -> str:
     return f"{max(size, 0) / 1e9:,.1f} GB"
 
 
-def next_micro_batch(recipe: Recipe, micro_batch: int | None, num_ranks: int = 1) -> int:
+def next_micro_batch(
+    recipe: Recipe, micro_batch: int | None, objective: Objective, device: torch.device, num_ranks: int = 1
+) -> int:
     """Return how many images to compute at once after memory ran out: half as many.
 
     Args:
         recipe: whose batch it was.
         micro_batch: images computed at once; None: the whole batch.
+        objective: of the recipe; steps are tried to find a batch that fits, where it must be whole.
+        device: whose memory ran out; what the failed step took there is to be free again.
         num_ranks: that share the batch. One alone cannot go back and try again.
 
     Raises:
@@ -176,15 +181,44 @@ def next_micro_batch(recipe: Recipe, micro_batch: int | None, num_ranks: int = 1
     """
     at_once = micro_batch or recipe.batch_size // num_ranks
     half, mixes = at_once // 2, recipe.needs_whole_batch
-    if half < 1:
-        raise ResourceError("out of memory with a batch of 1; take a smaller --size")
-    if mixes or num_ranks > 1:
-        why = f"{mixes} needs it whole" if mixes else f"each of {num_ranks} ranks computes it at once"
-        raise ResourceError(
-            f"out of memory with a batch of {at_once}; {why}: --set batch_size={half * num_ranks} and another --out, "
-            "or a smaller --size"
-        )
-    return half
+    if half >= 1 and not mixes and num_ranks == 1:
+        return half
+    fits = next((size for size in _halves(at_once) if _fits(with_batch(recipe, size), objective, device)), None)
+    if fits is None:
+        raise ResourceError(f"out of memory with a batch of {at_once}, and of 1; take a smaller --size")
+    why = f"{mixes} needs it whole" if mixes else f"each of {num_ranks} ranks computes it at once"
+    raise ResourceError(
+        f"out of memory with a batch of {at_once}; {why}: --set batch_size={fits * num_ranks} fits, with another "
+        "--out; or a smaller --size"
+    )
+
+
+def _halves(number: int) -> list[int]:
+    """Return number / 2, / 4, ..., 1."""
+    return [number >> shift for shift in range(1, number.bit_length())]
+
+
+def _fits(recipe: Recipe, objective: Objective, device: torch.device) -> bool:
+    """Return whether steps can be taken: two, because optimisers take their memory in the first."""
+    try:
+        with ranks.alone(), torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
+            state = objective.initialise(recipe, 0, device)
+            for _ in range(2):
+                state.counters["steps"] = 0  # every lazy penalty's turn
+                objective.step(state, random_batches(objective, recipe, device))
+    except (torch.OutOfMemoryError, RuntimeError) as error:
+        if not is_out_of_memory(error):
+            raise
+        free_what_failed(error, device)
+        return False
+    return True
+
+
+def free_what_failed(error: BaseException, device: torch.device) -> None:
+    """Let go of what the failed work held: an error keeps the variables of all functions that it came through."""
+    traceback.clear_frames(error.__traceback__)
+    if device.type == "cuda":
+        torch.cuda.empty_cache()
 
 
 def is_out_of_memory(error: BaseException) -> bool:

@@ -71,7 +71,7 @@ def train(
         DataError: there is no usable data.
         CheckpointError: the run has checkpoints and none is whole.
         ResourceError: memory or disk is too small, another process trains in the run, or it cannot be written to.
-        DivergedError: a loss stopped being finite.
+        DivergedError: losses or gradients stopped being finite, with lower rates too.
         Interrupted: Ctrl-C or SIGTERM; the state is saved and the same call goes on.
     """
     intervals = Intervals(save_every, keep_every, evaluate_every, patience)

@@ -19,12 +19,13 @@ from gansmith.budget import Budget
 from gansmith.data import Batch, DataSet, StreamedSet
 from gansmith.errors import DivergedError, Interrupted, ResourceError
 from gansmith.recipe import Recipe
+from gansmith.training.divergence import MOST_RETRIES, RollBack
 from gansmith.training.evaluations import scalars_of
 from gansmith.training.folder import CONFIG, RunConfig
 from gansmith.training.graph import for_device
 from gansmith.training.log import Display, Metrics, Progress
 from gansmith.training.loop import Loop
-from gansmith.training.memory import is_out_of_memory, next_micro_batch
+from gansmith.training.memory import free_what_failed, is_out_of_memory, next_micro_batch
 from gansmith.training.objective import Objective
 from gansmith.training.objectives import OBJECTIVES
 from gansmith.training.opening import CHECKPOINTS, METRICS, open_state
@@ -102,36 +103,50 @@ class Session:
             data.wait_only_while(lambda: self.stop.received is None)
         self._preview_seconds = math.inf  # not known yet
         self._tracker: Tracker | None = None
+        self._retries, self._has_told_skipped = 0, False
         self._saver = Saver(self.checkpoints, data.fingerprint, config.keep_every, in_background=device.type == "cuda")
 
     def train(self) -> Run:
         """Start or go on, until the budget is spent.
 
         A batch that does not fit into memory is computed in parts, once tried smaller, unless batch norm forbids it.
+        Training that goes on failing begins again at the last checkpoint with lower rates, at most three times.
         """
-        try:
-            return self._train()
-        except (torch.OutOfMemoryError, RuntimeError) as error:
-            if not is_out_of_memory(error):
-                raise
+        has_halved = False
+        while True:
             try:
-                half = next_micro_batch(self.config.recipe, self.config.micro_batch, ranks.current().size)
-            except ResourceError as hopeless:
-                raise hopeless from error
-        finally:
-            self._close()
-        self.config = dataclasses.replace(self.config, micro_batch=half)
-        if self.device.type == "cuda":
-            torch.cuda.empty_cache()
-        self.display.say(f"out of memory: from the last checkpoint on, batches are computed {half} images at a time")
+                return self._train()
+            except RollBack as failed:
+                if failed.retries >= MOST_RETRIES:
+                    raise DivergedError(failed.advice(self.config.recipe)) from None
+                self._retries = failed.retries + 1
+                free_what_failed(failed, self.device)
+                self.display.say(failed.announcement())
+            except (torch.OutOfMemoryError, RuntimeError) as error:
+                if not is_out_of_memory(error):
+                    raise
+                self._halve(error, has_halved)
+                has_halved = True
+            finally:
+                self._close()
+
+    def _halve(self, error: BaseException, has_halved: bool) -> None:
+        """Have batches computed in smaller parts from now on.
+
+        Raises:
+            ResourceError: that was tried, or cannot be done; with what to do.
+        """
+        at_once, recipe = self.config.micro_batch, self.config.recipe
+        self.objective = OBJECTIVES[recipe.objective]  # recordings hold memory
+        free_what_failed(error, self.device)
+        if has_halved:
+            raise ResourceError(f"out of memory even with {at_once} images at a time; take a smaller --size") from error
         try:
-            return self._train()
-        except (torch.OutOfMemoryError, RuntimeError) as error:
-            if not is_out_of_memory(error):
-                raise
-            raise ResourceError(f"out of memory even with {half} images at a time; take a smaller --size") from error
-        finally:
-            self._close()
+            half = next_micro_batch(recipe, at_once, OBJECTIVES[recipe.objective], self.device, ranks.current().size)
+        except ResourceError as hopeless:
+            raise hopeless from error
+        self.config = dataclasses.replace(self.config, micro_batch=half)
+        self.display.say(f"out of memory: from the last checkpoint on, batches are computed {half} images at a time")
 
     def _train(self) -> Run:
         say, watch = self.display.say, None
@@ -139,6 +154,7 @@ class Session:
         self.objective = for_device(OBJECTIVES[recipe.objective], recipe, self.device, self.display.say)
         try:
             state, seconds = open_state(self.config, self.data, self.device, self.folder, say)
+            state.counters["retries"] = max(state.counters["retries"], self._retries)
             if ranks.current().is_first:
                 plan = self.options.plan
                 watch = Watch(self.folder, self.objective, state, plan, self.stop, say, self._track)
@@ -198,6 +214,8 @@ class Session:
         if self.options.track:
             self._tracker = Tracker(self.folder, recipe, images, [*self.metrics.read(), *scalars_of(self.folder)])
         where = f" by {size} ranks" if size > 1 else ""
+        if self._retries:  # all of it was said
+            return
         self.display.say(
             f"{self.folder}: {self.config.request.name} ({recipe.id}), {recipe.loss}, "
             f"{runtime.precision_text(state.device, recipe.precision)}{where}, seed {state.seed}, for {self.budget}"
@@ -226,6 +244,12 @@ class Session:
         except OSError as error:
             log.warning("%s: a line of metrics is lost (%s)", self.metrics.path, error.strerror)
         self._track(lambda tracker: tracker.record(progress.record))
+        if (skipped := progress.record["num_skipped"]) and not self._has_told_skipped:
+            self._has_told_skipped = True
+            self.display.say(
+                f"at {progress.record['images']:,} images: {skipped:,} of the last steps skipped, because a loss or "
+                "gradient was no finite number; later ones are counted in num_skipped of metrics.jsonl"
+            )
         self.display.training(progress)
 
     def _track(self, act: Callable[[Tracker], None]) -> None:
@@ -245,9 +269,7 @@ class Session:
 
     def _snapshot(self, state: TrainState, seconds: float) -> None:
         if not state.is_finite():
-            raise DivergedError(
-                f"weights are no longer finite numbers at {state.counters['images']:,} images; not saved"
-            )
+            raise RollBack(state, "weights are no longer finite numbers")
         if not ranks.current().is_first:
             return
         # A stop must not wait for pictures: a large network takes long to settle, and whoever loads it can do that.

@@ -21,7 +21,7 @@ class Progress(BaseModel):
 
     Attributes:
         seed: of weights, order and every draw.
-        counters: `images` and `steps`.
+        counters: `images`, `steps`, and `retries` where there were some.
         seconds: of training so far.
         num_optimizer_tensors: in optimizers.safetensors; how many an optimiser keeps depends on its settings.
         is_settled: whether the averages' batch-norm statistics fit their weights; if not, loading measures them.
@@ -31,7 +31,7 @@ class Progress(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
 
     seed: NonNegativeInt
-    counters: dict[Literal["images", "steps"], NonNegativeInt] = Field(min_length=2)
+    counters: dict[Literal["images", "steps", "retries"], NonNegativeInt] = Field(min_length=2)
     seconds: NonNegativeFloat
     num_optimizer_tensors: NonNegativeInt
     is_settled: bool
@@ -106,7 +106,7 @@ class Snapshot:
         progress = Progress.model_validate(
             {
                 "seed": state.seed,
-                "counters": dict(state.counters),
+                "counters": {name: count for name, count in state.counters.items() if count or name != "retries"},
                 "seconds": seconds,
                 "num_optimizer_tensors": len(groups[-1]),
                 "is_settled": is_settled,

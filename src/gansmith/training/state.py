@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass, field
+from functools import cached_property
 
 import torch
 from torch import Tensor, nn
@@ -24,7 +25,8 @@ class TrainState:
         modules: what is trained, by name; and what else changes in training, in buffers of modules without parameters.
         optimizers: by name.
         ema: averaged copies of some of `modules`, under the same names, in eval mode.
-        counters: `images` (real images seen, over all steps and ranks) and `steps`.
+        counters: `images` (real images seen, over all steps and ranks), `steps`, and `retries` (how often training went
+            back to a checkpoint, with lower rates).
         classes: of the data, where the recipe is conditional.
         micro_batch: items computed at once where a whole batch does not fit into memory; None: whole batches.
     """
@@ -35,7 +37,7 @@ class TrainState:
     modules: dict[str, nn.Module]
     optimizers: dict[str, Optimizer]
     ema: dict[str, nn.Module]
-    counters: dict[str, int] = field(default_factory=lambda: {"images": 0, "steps": 0})
+    counters: dict[str, int] = field(default_factory=lambda: {"images": 0, "steps": 0, "retries": 0})
     classes: Classes | None = None
     micro_batch: int | None = None
 
@@ -56,6 +58,12 @@ class TrainState:
             for key, value in entries.items()
             if isinstance(value, Tensor)
         }
+
+    @cached_property
+    def running_statistics(self) -> list[Tensor]:
+        """Batch norm's means and variances, each (C,), of `modules`."""
+        buffers = [each for module in self.modules.values() for each in module.named_buffers()]
+        return [buffer for name, buffer in buffers if name.endswith(("running_mean", "running_var"))]
 
     def digest(self) -> dict[str, str]:
         """Return the sha256 of each tensor's bytes, by group and name: two equal digests are two equal states."""
