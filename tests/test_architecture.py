@@ -17,20 +17,28 @@ LAYERS: list[set[str]] = [
     {"networks"},
     {"build"},
     {"training.state", "training.log", "training.stop", "training.folder", "training.classify", "training.track"}
-    | {"training.snapshot", "training.saver"}
+    | {"training.snapshot", "training.saver", "training.health", "training.advice"}
     | {"training.evaluations", "checkpoint", "restore", "models", "classifiers", "sampling"}
     | {f"evaluation.{name}" for name in ("extractors", "features", "reference", "subject", "quick")},
     {
         "training.step",
         "training.descent",
         "training.gradients",
+        "training.measures",
         "training.objective",
         "training.adversarial",
         "training.autoencoder",
         "training.objectives",
     }
     | {"training.pictures", "training.draws", "training.graph", "training.cuda_graph"},
-    {"training.loop", "training.opening", "training.session", "training.preparation", "training.run"}
+    {
+        "training.loop",
+        "training.opening",
+        "training.checkup",
+        "training.session",
+        "training.preparation",
+        "training.run",
+    }
     | {"training.estimate", "training.memory", "training.watch", "bench"}
     | {f"evaluation.{name}" for name in ("exhibit", "wording", "markup", "charts", "page")}
     | {f"evaluation.{name}" for name in ("significance", "entries", "comparison", "comparison_page")}

@@ -39,7 +39,7 @@ class Autoencoder:
 
     def step(self, state: TrainState, batches: dict[str, Batch]) -> dict[str, Tensor]:
         """Take one step of both networks, then average; return the loss (the negative elbo in nats per image), its
-        term `kl`, and `reconstruction_error`, the mean squared error of a value in [-1, 1].
+        term `kl`, `reconstruction_error`, the mean squared error of a value in [-1, 1], and the gradient norms.
         """
         return whole_step(state, state.recipe.batch_size, lambda: self.update(state, batches, self.draws(state)))
 
@@ -57,9 +57,9 @@ class Autoencoder:
         kl = kl_divergence(mean, log_variance)
         loss = reconstruction_loss(real.images, reconstructions) + kl
         collect_gradients(state, ("encoder", "generator"), mean_over_ranks(loss, len(loss)))
-        descend(state, "encoder", "generator")
+        norms = descend(state, "encoder", "generator")
         error = (real.images - reconstructions.detach()).square().mean()
-        return {"loss": loss.detach().mean(), "reconstruction_error": error, "kl": kl.detach().mean()}
+        return {"loss": loss.detach().mean(), "reconstruction_error": error, "kl": kl.detach().mean(), **norms}
 
     def settle(self, state: TrainState) -> None:
         """Measure the averaged generator's batch-norm statistics (`ema.settle_generator`); encoders have none."""

@@ -55,17 +55,30 @@ def collect_gradients(state: TrainState, names: Sequence[str], loss: Tensor) -> 
     torch.autograd.backward(loss, inputs=inputs)
 
 
-def descend(state: TrainState, *names: str) -> None:
-    """Take one optimiser step of each of these modules down the gradients that all ranks collected, and forget them."""
-    recipe = state.recipe
+def gradient_norm(parameters: Sequence[nn.Parameter]) -> Tensor:
+    """Return the Euclidean norm of all gradients together, 0-d; not finite where one of their values is not."""
+    gradients = [parameter.grad for parameter in parameters if parameter.grad is not None]
+    norm: Tensor = torch.linalg.vector_norm(torch.stack(torch._foreach_norm(gradients)))
+    return norm
+
+
+def descend(state: TrainState, *names: str) -> dict[str, Tensor]:
+    """Take one optimiser step of each of these modules down the gradients that all ranks collected, and forget them.
+
+    Returns:
+        `gradient_norm_d` and the like, 0-d: of the gradients of each module, by its initial.
+    """
+    recipe, norms = state.recipe, dict[str, Tensor]()
     ranks.sum_gradients([parameter for name in names for parameter in parameters_of(state.optimizers[name])])
     for name in names:
         if (weights := weight_loss(state.modules[name], recipe.regularisation)) is not None:
             collect_gradients(state, [name], weights)
+        norms[f"gradient_norm_{name[0]}"] = gradient_norm(parameters_of(state.optimizers[name]))
         state.optimizers[name].step()
         state.optimizers[name].zero_grad(set_to_none=True)
         if name == "discriminator":
             clip_weights(state.modules[name], recipe.regularisation)
+    return norms
 
 
 def parameters_of(optimizer: torch.optim.Optimizer) -> list[nn.Parameter]:

@@ -35,6 +35,7 @@ from gansmith.training.descent import (
 )
 from gansmith.training.draws import seed_dropout
 from gansmith.training.gradients import frozen, one_backward, two_backwards
+from gansmith.training.measures import is_measured, measured_of_logits, measured_of_samples
 from gansmith.training.state import TrainState
 
 
@@ -93,7 +94,8 @@ def discriminator_step(
         steps_taken: discriminator steps before this one; decides whose turn a lazy penalty is.
 
     Returns:
-        `loss_d`, `d_accuracy` and each `penalty_*` applied, as 0-d tensors.
+        `loss_d`, `d_accuracy`, each `penalty_*` applied, `gradient_norm_d`, and on some steps what `measures.py` does,
+        as 0-d tensors.
     """
     recipe, discriminator = state.recipe, state.modules["discriminator"]
     count, measured = len(real.images), []
@@ -104,9 +106,8 @@ def discriminator_step(
         penalties = due_penalties(recipe, discriminator, part, fake, rng, steps_taken)
         total = loss + sum(weight * value for weight, value in penalties.values())
         collect_gradients(state, ["discriminator"], mean_over_ranks(total, count))
-        measured.append(measured_of(loss, real_logits, fake_logits, penalties))
-    descend(state, "discriminator")
-    return mean_of(measured)
+        measured.append(measured_of(state, loss, real_logits, fake_logits, penalties))
+    return {**mean_of(measured), **measured_on_some(state, real, fake_images), **descend(state, "discriminator")}
 
 
 def logits_of_pair(
@@ -127,14 +128,23 @@ def logits_of_pair(
 
 
 def measured_of(
-    loss: Tensor, real_logits: Tensor, fake_logits: Tensor, penalties: Mapping[str, tuple[float, Tensor]]
-) -> dict[str, Tensor]:
+    state: TrainState, loss: Tensor, real_logits: Tensor, fake_logits: Tensor,
+    penalties: Mapping[str, tuple[float, Tensor]],
+) -> dict[str, Tensor]:  # fmt: skip
     """Return what a discriminator step reports, as 0-d tensors."""
     return {
         "loss_d": loss.detach().mean(),
         "d_accuracy": (real_logits > fake_logits).float().mean(),
         **{f"penalty_{name}": value.detach().mean() for name, (_, value) in penalties.items()},
+        **(measured_of_logits(real_logits, fake_logits) if is_measured(state) else {}),
     }
+
+
+def measured_on_some(state: TrainState, real: Batch, fake_images: Tensor) -> dict[str, Tensor]:
+    """Return what `measured_of_samples` does, on the steps that are measured."""
+    if not is_measured(state):
+        return {}
+    return measured_of_samples(real.images, fake_images, real.labels if state.recipe.num_classes else None)
 
 
 def due_penalties(
@@ -167,7 +177,7 @@ def generator_step(
         fake_images: (N, C, H, W) with a graph, if they are made already; else they are made from the latents.
 
     Returns:
-        `loss_g` as a 0-d tensor.
+        `loss_g` and `gradient_norm_g`, as 0-d tensors.
     """
     recipe, count, discriminator = state.recipe, len(latents), state.modules["discriminator"]
     measured = []
@@ -183,8 +193,7 @@ def generator_step(
         loss = LOSSES[recipe.loss].g(real_logits, fake_logits)
         collect_gradients(state, ["generator"], mean_over_ranks(loss, count))
         measured.append({"loss_g": loss.detach().mean()})
-    descend(state, "generator")
-    return mean_of(measured)
+    return {**mean_of(measured), **descend(state, "generator")}
 
 
 def simultaneous_step(
@@ -220,6 +229,8 @@ def simultaneous_step(
             *both, real_logits, fake_logits, fake, parameters_of(state.optimizers["discriminator"])
         )
         torch.autograd.backward(fake_images, gradients, inputs=parameters_of(state.optimizers["generator"]))
-        measured.append({**measured_of(loss, real_logits, fake_logits, penalties), "loss_g": loss_g.detach().mean()})
-    descend(state, "discriminator", "generator")
-    return mean_of(measured)
+        measured.append(
+            {**measured_of(state, loss, real_logits, fake_logits, penalties), "loss_g": loss_g.detach().mean()}
+        )
+    norms = descend(state, "discriminator", "generator")
+    return {**mean_of(measured), **measured_on_some(state, part, fake), **norms}
