@@ -74,12 +74,13 @@ class Monitor:
         records: of the run so far: it goes on as if it had seen them come.
 
     Attributes:
+        moments: what is judged, oldest first.
         health: what was said last; None before the first.
     """
 
     def __init__(self, recipe: Recipe, records: Iterable[Mapping[str, Any]] = ()) -> None:
         self._recipe = recipe
-        self._moments: list[Moment] = []
+        self.moments: list[Moment] = []
         self._open: list[Mapping[str, Any]] = []
         self._candidates: list[Verdict] = []
         self._nearness: list[float] = []
@@ -94,9 +95,9 @@ class Monitor:
         self._open.append(record)
         if not self._is_moment():
             return None
-        self._moments.append(Moment(record["images"], record["steps"], _means(self._open)))
+        self.moments.append(Moment(record["images"], record["steps"], _means(self._open)))
         self._open = []
-        if len(self._moments) == 1:
+        if len(self.moments) == 1:
             return None
         self._candidates.append(self._judged())
         return self._said()
@@ -104,7 +105,7 @@ class Monitor:
     def _is_moment(self) -> bool:
         """Return whether the records since the last moment are enough for another."""
         images, steps = self._open[-1]["images"], self._open[-1]["steps"]
-        last = self._moments[-1] if self._moments else Moment(0, 0, {})
+        last = self.moments[-1] if self.moments else Moment(0, 0, {})
         is_long = images - last.images >= max(SHORTEST_IMAGES, SHARE * images)
         return is_long and steps - last.steps >= SHORTEST_STEPS and any(MEASURE in each for each in self._open)
 
@@ -117,14 +118,14 @@ class Monitor:
             return None
         action, overrides = advice(verdict, self._recipe)
         self.health = Health(
-            verdict=verdict, images=self._moments[-1].images, evidence=self._evidence(verdict), action=action,
+            verdict=verdict, images=self.moments[-1].images, evidence=self._evidence(verdict), action=action,
             overrides=overrides,
         )  # fmt: skip
         return self.health
 
     def _judged(self) -> Verdict:
         """Return what the newest moment looks like, beside those before; the gravest first."""
-        moments = self._moments
+        moments = self.moments
         if has_diverged(moments):
             return "diverged"
         if has_collapsed(moments):
@@ -140,10 +141,21 @@ class Monitor:
         return "healthy"
 
     def _evidence(self, verdict: Verdict) -> str:
-        recent = self._moments[-PERSISTENCE:]
-        before = self._moments[-PERSISTENCE - 1].images if len(self._moments) > PERSISTENCE else 0
+        recent = self.moments[-PERSISTENCE:]
+        before = self.moments[-PERSISTENCE - 1].images if len(self.moments) > PERSISTENCE else 0
         mean = Moment(recent[-1].images, recent[-1].steps, _means([each.values for each in recent]))
-        return f"{_numbers(verdict, mean, self._moments, self._nearness)}, over {recent[-1].images - before:,} images"
+        return f"{_numbers(verdict, mean, self.moments, self._nearness)}, over {recent[-1].images - before:,} images"
+
+
+def health_of(recipe: Recipe, records: Iterable[Mapping[str, Any]], images: int | None = None) -> Health | None:
+    """Return what was said last of a run, by its records; None where it was too short to be judged, or is of old.
+
+    Args:
+        recipe: of the run.
+        records: of `metrics.jsonl`.
+        images: leave out those after so many images seen.
+    """
+    return Monitor(recipe, (each for each in records if images is None or each["images"] <= images)).health
 
 
 def has_diverged(moments: Sequence[Moment]) -> bool:
