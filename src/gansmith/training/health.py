@@ -28,10 +28,16 @@ WON, LOST = 0.98, 0.3
 """D accuracy from which on D has won, or up to which it is fooled."""
 FAR, APART = 0.35, 0.15
 """Energy distance of samples that are nothing like the reals; and of such as are not all like them."""
-PROGRESS = 0.9
+PROGRESS = 0.85
 """Energy distance now over that four moments before: above it there is no progress."""
-COLLAPSED, ONCE_DIVERSE, IDENTICAL = 0.3, 0.45, 0.3
-"""Diversity of a collapse; one that shows that G could; share of near-identical pairs above that of reals."""
+VANISHED = 0.02
+"""Norm of G's gradient over the highest that it was: below it G has no signal."""
+COLLAPSED, ONCE_DIVERSE = 0.3, 0.45
+"""Diversity of a collapse, and one that shows that G could."""
+ALIKE, LEFT = 0.12, 0.8
+"""Diversity of a collapse from the beginning; energy distance over the first, which G has left."""
+IDENTICAL = 0.3
+"""Share of near-identical pairs, above that of reals, that is a collapse."""
 EXPLODED = 100.0
 """Of losses: over their size at the beginning, or over 1 if that is more."""
 COPIES, SNAPSHOTS = 0.5, 2
@@ -165,23 +171,28 @@ def has_diverged(moments: Sequence[Moment]) -> bool:
 
 
 def has_collapsed(moments: Sequence[Moment]) -> bool:
-    """Return whether samples are much alike, though G has made others, or D does not tell them all from reals.
+    """Return whether samples are much alike, though G has made others, or has moved from where it began.
 
-    A generator that has not begun to learn makes samples that are alike, too.
+    A generator that has not begun to learn makes samples that are alike, too; one that begins to has few kinds of them.
     """
-    now = moments[-1]
+    first, now = moments[0], moments[-1]
     if now.identical > IDENTICAL:
         return True
     could = max(each["diversity"] for each in moments) > ONCE_DIVERSE
-    return now["diversity"] < COLLAPSED and (could or now["d_accuracy"] < WON)
+    has_moved = now[MEASURE] < LEFT * first[MEASURE]
+    return now["diversity"] < COLLAPSED if could else now["diversity"] < ALIKE and has_moved
 
 
 def discriminator_wins(moments: Sequence[Moment]) -> bool:
-    """Return whether D tells every pair apart while samples are nothing like reals and do not come nearer.
+    """Return whether D tells every pair apart while samples are nothing like reals, and G gets nothing from it: they
+    come no nearer, or its gradient has vanished.
 
     The first alone is healthy in many methods: an accuracy near 1 says that there is something to learn from.
     """
-    return moments[-1]["d_accuracy"] > WON and _is_stuck(moments)
+    now = moments[-1]
+    strongest = max(each["gradient_norm_g"] for each in moments)
+    has_vanished = now["gradient_norm_g"] < VANISHED * strongest
+    return now["d_accuracy"] > WON and (_is_stuck(moments) or (has_vanished and now[MEASURE] > FAR))
 
 
 def generator_wins(moments: Sequence[Moment]) -> bool:
