@@ -19,7 +19,7 @@ LAYERS: list[set[str]] = [
     {"networks"},
     {"build"},
     {"training.state", "training.log", "training.stop", "training.folder", "training.classify", "training.track"}
-    | {"training.snapshot", "training.saver", "training.totals"}
+    | {"training.snapshot", "training.saver", "training.totals", "training.health", "training.advice"}
     | {"training.evaluations", "checkpoint", "restore", "models", "classifiers", "sampling"}
     | {f"evaluation.{name}" for name in ("extractors", "features", "reference", "subject", "quick")},
     {
@@ -28,6 +28,7 @@ LAYERS: list[set[str]] = [
         "training.descent",
         "training.gradients",
         "training.shared_pass",
+        "training.measures",
         "training.objective",
         "training.adversarial",
         "training.autoencoder",
@@ -35,7 +36,7 @@ LAYERS: list[set[str]] = [
     }
     | {"training.pictures", "training.draws", "training.graph", "training.cuda_graph", "training.lecam"},
     {"training.divergence", "training.loop", "training.opening", "training.session", "training.preparation"}
-    | {"training.run"}
+    | {"training.run", "training.checkup"}
     | {"training.estimate", "training.memory", "training.watch", "bench"}
     | {f"evaluation.{name}" for name in ("exhibit", "wording", "markup", "charts", "page")}
     | {f"evaluation.{name}" for name in ("significance", "entries", "comparison", "comparison_page")}

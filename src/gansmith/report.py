@@ -19,6 +19,10 @@ Better = Literal["lower", "higher", "none"]
 """What a better generator has; "none" where neither end is (an accuracy of telling apart is best at 0.5)."""
 ExtractorName = Literal["classifier", "random", "inception", "dinov2"]
 """What can turn images into features; `evaluation/extractors/` has them."""
+Verdict = Literal[
+    "healthy", "discriminator winning", "generator winning", "mode collapse", "oscillating", "diverged", "memorising"
+]
+"""What can be said of a training; `training/health.py` says it."""
 EXTRACTOR_NAMES: tuple[str, ...] = get_args(ExtractorName)
 
 
@@ -157,6 +161,32 @@ class ExtractorFacts(Settings):
     is_published: bool | None = None
 
 
+class Health(Settings):
+    """How a training stands, in words (docs/health.md).
+
+    Attributes:
+        verdict: one of `Verdict`.
+        images: seen when it was said.
+        evidence: the numbers it rests on, and over how many images.
+        action: what to do about it; "" where nothing is to be done.
+        overrides: of the recipe, that do it: ("loss=non_saturating",).
+    """
+
+    verdict: Verdict
+    images: NonNegativeInt
+    evidence: str
+    action: str = ""
+    overrides: tuple[str, ...] = ()
+
+    def lines(self) -> list[str]:
+        """Return what is said of it: the verdict with its evidence, and what to do."""
+        lines = [f"health: {self.verdict} at {self.images:,} images: {self.evidence}"]
+        if self.action:
+            options = "".join(f" --set {override}" for override in self.overrides)
+            lines.append(f"  {self.action}{f':{options}' if options else ''}")
+        return lines
+
+
 class Report(Settings):
     """Scores of one subject against one reference.
 
@@ -166,6 +196,7 @@ class Report(Settings):
         created: ISO 8601, UTC.
         subject, reference, extractor: what was measured, against what, through what.
         scores: in the order asked for.
+        health: of the training, where a run was evaluated that says so.
         environment: torch, device, threads, CPU.
         command: that measures it again.
         seconds: in all.
@@ -178,6 +209,7 @@ class Report(Settings):
     reference: Reference
     extractor: ExtractorFacts
     scores: tuple[Score, ...]
+    health: Health | None = None
     environment: dict[str, Any]
     command: str
     seconds: Annotated[float, Field(ge=0)]

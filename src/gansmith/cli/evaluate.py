@@ -182,6 +182,8 @@ def show(report: Report, display: Display) -> None:
         for text in (score.reason, score.verdict, *score.warnings):
             if text:
                 display.say(f"  {score.name}: {text}")
+    for line in report.health.lines() if report.health else []:
+        display.say(line)
     display.say(f"measured in {report.seconds:.0f} s; again: {report.command}")
 
 

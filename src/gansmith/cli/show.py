@@ -54,6 +54,7 @@ def recipe_lines(recipe: Recipe) -> list[str]:
 def _run_lines(path: Path) -> list[str]:
     from gansmith.checkpoint import read_newest
     from gansmith.training.folder import CONFIG, RunConfig
+    from gansmith.training.health import health_of
     from gansmith.training.log import SHOWN, Metrics
 
     config = RunConfig.load(path / CONFIG)
@@ -63,6 +64,8 @@ def _run_lines(path: Path) -> list[str]:
         last = records[-1]
         numbers = "  ".join(f"{key} {last[key]:.3f}" for key in SHOWN if key in last)
         lines.append(f"{last['images']:,} images in {last['seconds']:,.0f} s of training; {numbers}")
+    health = health_of(config.recipe, records)
+    lines += health.lines() if health else []
     lines += _scores_of(path)
     try:
         checkpoint, passed_over = read_newest(path / "checkpoints")

@@ -23,9 +23,12 @@ from gansmith.evaluation.opening import Asked, ExtractorChoice, Plan, open_conte
 from gansmith.evaluation.page import report_page
 from gansmith.evaluation.pictures import exhibit_of
 from gansmith.evaluation.scores import SCORES
-from gansmith.report import DEFAULT_SCORES, Report, Score
+from gansmith.evaluation.subject import Samples
+from gansmith.report import DEFAULT_SCORES, Health, Report, Score
 from gansmith.sizes import Fit
-from gansmith.training.log import Display
+from gansmith.training.health import health_of
+from gansmith.training.log import Display, Metrics
+from gansmith.training.opening import METRICS
 from gansmith.version import __version__
 
 NUM_SAMPLES = 10_000
@@ -180,10 +183,19 @@ def _report(context: Context, asked: Asked, scores: tuple[Score, ...], seconds: 
         reference=context.real.facts,
         extractor=context.extractor.facts,
         scores=scores,
+        health=_health_of(context.samples),
         environment=runtime.machine_facts(context.device),
         command=_command(context, asked),
         seconds=round(seconds, 2),
     )
+
+
+def _health_of(samples: Samples) -> Health | None:
+    """Return how the run stood at the images seen of what was evaluated; a user's images are of no run."""
+    if samples.run is None or samples.config is None:
+        return None
+    records = Metrics(samples.run / METRICS).read()
+    return health_of(samples.config.recipe, records, samples.facts.images_seen)
 
 
 def _command(context: Context, asked: Asked) -> str:

@@ -32,7 +32,7 @@ EVALUATIONS = "evaluations.jsonl"
 NAMES = {"loss_d": "discriminator", "loss_g": "generator", "d_accuracy": "accuracy", "kl": "KL"}
 TITLES = {"d_accuracy": "Discriminator accuracy", "kl": "KL divergence"}
 UNITS = {"d_accuracy": "share of pairs told right", "images_per_second": "images a second"}
-BOOKKEEPING = ("images", "steps", "seconds", "time", "wait_share", "memory_mb")
+BOOKKEEPING = ("images", "steps", "seconds", "time", "wait_share", "memory_mb", "health")
 """Fields of a record that say nothing about how training goes."""
 Item = TypeVar("Item")
 log = logging.getLogger("gansmith")

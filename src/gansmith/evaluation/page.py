@@ -14,7 +14,7 @@ from gansmith.evaluation.charts import line_chart
 from gansmith.evaluation.exhibit import Exhibit
 from gansmith.evaluation.markup import command, document, escape, figure, pairs, player, section
 from gansmith.evaluation.wording import against_text, duration, numeral, range_text, reals_text, spread_of
-from gansmith.report import Report, Score
+from gansmith.report import Health, Report, Score
 from gansmith.sizes import size_text
 
 ARROWS = {"lower": "↓", "higher": "↑", "none": "–"}
@@ -70,10 +70,20 @@ def _headline(report: Report) -> str:
     ))  # fmt: skip
     flags = [score for score in report.scores if score.verdict and score.verdict.startswith(FLAGGED)]
     banner = "".join(f'<p class="banner"><b>{escape(score.title)}</b> {escape(score.verdict)}</p>' for score in flags)
+    banner += _health(report.health) if report.health else ""
     return (
         f'<header><p class="kind">Evaluation</p><h1>{escape(subject.name)}</h1><p class="lead">{escape(lead)}</p>'
         f"{facts}</header>{banner}"
     )
+
+
+def _health(health: Health) -> str:
+    """Return how training stood: a banner, unless it was healthy."""
+    said, *action = health.lines()
+    text = escape(said.removeprefix("health: "))
+    more = "".join(f"<br>{escape(line.strip())}" for line in action)
+    kind = "protocol" if health.verdict == "healthy" else "banner"
+    return f'<p class="{kind}"><b>Training</b> {text}{more}</p>'
 
 
 def _how_to_read(report: Report) -> str:

@@ -39,8 +39,7 @@ class Autoencoder:
 
     def step(self, state: TrainState, batches: dict[str, Batch]) -> dict[str, Tensor]:
         """Take one step of both networks, then average; return the loss (the negative elbo in nats per image), its
-        term `kl`, and `reconstruction_error`, the mean squared error of a value in [-1, 1], and the
-        norms of both gradients.
+        term `kl`, `reconstruction_error`, the mean squared error of a value in [-1, 1], and the gradient norms.
         """
         return whole_step(state, state.recipe.batch_size, lambda: self.update(state, batches, self.draws(state)))
 

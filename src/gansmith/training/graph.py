@@ -21,6 +21,7 @@ from gansmith.data import Batch
 from gansmith.recipe import SGD, Recipe
 from gansmith.training.descent import parameters_of
 from gansmith.training.draws import Draws, seed_dropout
+from gansmith.training.measures import is_measured
 from gansmith.training.objective import Objective
 from gansmith.training.state import TrainState
 from gansmith.training.step import is_due, whole_step
@@ -184,13 +185,16 @@ def first_cause(error: BaseException) -> BaseException:
 
 
 def pattern_of(state: TrainState) -> Pattern:
-    """Return which penalties are due in each discriminator step of the next step: all that decides what its work is."""
+    """Return what decides what the work of the next step is: which penalties are due in each of its discriminator
+    steps, and, last, what else is measured.
+    """
     recipe = state.recipe
     taken = state.counters["steps"] * recipe.discriminator_steps
-    return tuple(
+    penalties = (
         tuple(name for name, settings in recipe.penalties.items() if is_due(settings, taken + index))
         for index in range(recipe.discriminator_steps)
     )
+    return (*penalties, ("measures",) if is_measured(state) else ())
 
 
 def put_rates_on_device(state: TrainState) -> None:

@@ -94,6 +94,8 @@ class Progress:
         for key, label in SHOWN.items():
             if key in record:
                 parts.append(f"{label} {record[key]:.3f}")
+        if record.get("health", "healthy") != "healthy":
+            parts.append(record["health"])
         parts.append(f"{clock(self.remaining_seconds)} to go")
         if record.get("memory_mb"):
             parts.append(f"{record['memory_mb']:,.0f} MB")

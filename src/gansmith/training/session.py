@@ -19,6 +19,7 @@ from gansmith.budget import Budget
 from gansmith.data import Batch, DataSet, StreamedSet
 from gansmith.errors import DivergedError, Interrupted, ResourceError
 from gansmith.recipe import Recipe
+from gansmith.training.checkup import Checkup
 from gansmith.training.divergence import MOST_RETRIES, RollBack
 from gansmith.training.evaluations import scalars_of
 from gansmith.training.folder import CONFIG, RunConfig
@@ -104,6 +105,7 @@ class Session:
         self._preview_seconds = math.inf  # not known yet
         self._tracker: Tracker | None = None
         self._retries, self._has_told_skipped = 0, False
+        self._checkup = Checkup(config.recipe, data)
         self._saver = Saver(self.checkpoints, data.fingerprint, config.keep_every, in_background=device.type == "cuda")
 
     def train(self) -> Run:
@@ -200,7 +202,7 @@ class Session:
                 self.stop.received,
             )
         say(f"done: {loop.images:,} images in {loop.seconds:,.0f} s of training")
-        for line in watch.summary(loop.seconds) if watch else []:
+        for line in [*self._checkup.summary(), *(watch.summary(loop.seconds) if watch else [])]:
             say(line)
         say(f"pictures: {self.folder / 'samples'}   sample it: gansmith sample {shlex.quote(str(self.folder))}")
         return Run(self.folder, state.recipe, loop.images, loop.seconds)
@@ -210,6 +212,7 @@ class Session:
 
     def _begin(self, state: TrainState) -> None:
         self.config.save(self.folder / CONFIG)
+        self._checkup.begin(self.metrics.read())
         recipe, images, size = state.recipe, state.counters["images"], ranks.current().size
         if self.options.track:
             self._tracker = Tracker(self.folder, recipe, images, [*self.metrics.read(), *scalars_of(self.folder)])
@@ -235,6 +238,7 @@ class Session:
     def _record(self, progress: Progress) -> None:
         if not ranks.current().is_first:
             return
+        said = self._checkup.judge(progress.record)
         try:
             self.metrics.append(progress.record)
         except FileNotFoundError as error:
@@ -251,6 +255,8 @@ class Session:
                 "gradient was no finite number; later ones are counted in num_skipped of metrics.jsonl"
             )
         self.display.training(progress)
+        for line in said:
+            self.display.say(line)
 
     def _track(self, act: Callable[[Tracker], None]) -> None:
         """Do something with the tracker, if there is one; where its files cannot be written, go on without it."""
@@ -290,4 +296,5 @@ class Session:
         path = save_preview(samples, self.folder / "samples" / f"{images:09d}.png")
         if path.suffix == ".png":
             self._track(lambda tracker: tracker.picture(path, images))
+        self._checkup.look(samples, images)
         self._preview_seconds = time.perf_counter() - started
