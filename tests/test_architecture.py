@@ -28,6 +28,7 @@ LAYERS: list[set[str]] = [
         "training.descent",
         "training.gradients",
         "training.shared_pass",
+        "training.scoring",
         "training.measures",
         "training.objective",
         "training.adversarial",

@@ -168,10 +168,15 @@ class Recipe(Settings):
                 f"update simultaneous scores the same fakes for both players, but batch_size {self.batch_size} and "
                 f"generator_batch_size {self.generator_batch_size} differ; set generator_batch_size=null"
             )
-        if self.penalties_share_pass and "gradient_penalty" in self.penalties:
+        if self.penalties_share_pass and (others := [name for name in self.penalties if name not in ("r1", "r2")]):
             raise ValueError(
-                "penalties_share_pass true takes gradients at the images that are scored, but penalty gradient_penalty "
-                "wants them between; take r1 and r2, or set penalties_share_pass=false"
+                "penalties_share_pass true takes gradients at the images that are scored, which penalties "
+                f"{', '.join(others)} are not made of; take r1 and r2, or set penalties_share_pass=false"
+            )
+        if self.penalties_share_pass and self.discriminator_mixes_images:
+            raise ValueError(
+                "penalties_share_pass true scores reals and fakes in one pass, but the discriminator mixes the images "
+                "of a batch; set penalties_share_pass=false"
             )
         optimizers = {self.optimizer_of(name).name for name in self.networks}
         if self.burn_in is not None and self.burn_in.beta2 is not None and optimizers != {"adam"}:
@@ -215,8 +220,9 @@ class Recipe(Settings):
     @property
     def is_augmented(self) -> bool:
         """Whether the discriminator ever sees transformed images."""
+        starts = self.burn_in is not None and bool(self.burn_in.augmentation_probability)
         return self.augmentation is not None and (
-            self.augmentation.adaptive is not None or self.augmentation.probability > 0
+            self.augmentation.adaptive is not None or self.augmentation.probability > 0 or starts
         )
 
     @property

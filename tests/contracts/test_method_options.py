@@ -19,7 +19,8 @@ from gansmith.settings import TopK
 from gansmith.training.graph import why_not_recorded
 from gansmith.training.lecam import DECAY, Anchors
 from gansmith.training.memory import choose_micro_batch
-from gansmith.training.step import discriminator_step, generator_step, logits_of_pair
+from gansmith.training.scoring import logits_of_pair
+from gansmith.training.step import discriminator_step, generator_step
 from tests.contracts.test_methods import CPU, OBJECTIVE, advance, batches_of, begin, resumed_from, small
 
 OPTIONS = {

@@ -13,8 +13,9 @@ from gansmith.recipes import RECIPES
 from gansmith.training.adversarial import Adversarial
 from gansmith.training.draws import draw, seed_dropout
 from gansmith.training.gradients import one_backward, two_backwards
+from gansmith.training.scoring import logits_of_pair
 from gansmith.training.state import TrainState
-from gansmith.training.step import generate, logits_of_pair
+from gansmith.training.step import generate
 
 BATCH = 4
 OBJECTIVE = Adversarial()

@@ -8,7 +8,7 @@ from typing import cast
 import torch
 from torch import Tensor, nn
 
-from gansmith import ranks
+from gansmith import ranks, schedule
 from gansmith.augment import UNCHANGED, Augmenter, Transformation
 from gansmith.losses import LOSSES
 from gansmith.penalties import Discriminator
@@ -34,7 +34,9 @@ def augmenter_of(state: TrainState) -> Augmenter | None:
 def probability_at(recipe: Recipe, images: int) -> float | None:
     """Return the probability that a recipe prescribes after so many images seen; None: training decides."""
     settings = recipe.augmentation
-    return None if settings is None or settings.adaptive is not None else settings.probability
+    if settings is None or settings.adaptive is not None:
+        return None
+    return schedule.augmentation_probability(recipe, settings.probability, images)
 
 
 def set_probability(state: TrainState) -> None:

@@ -135,14 +135,3 @@ def mean_of(measured: Sequence[Mapping[str, Tensor]]) -> dict[str, Tensor]:
         return dict(measured[0])
     names = {name: None for values in measured for name in values}
     return {name: torch.stack([values[name] for values in measured if name in values]).mean() for name in names}
-
-
-def measured_of(
-    loss: Tensor, real_logits: Tensor, fake_logits: Tensor, penalties: Mapping[str, tuple[float, Tensor]]
-) -> dict[str, Tensor]:
-    """Return what a discriminator step reports, as 0-d tensors."""
-    return {
-        "loss_d": loss.detach().mean(),
-        "d_accuracy": (real_logits > fake_logits).float().mean(),
-        **{f"penalty_{name}": value.detach().mean() for name, (_, value) in penalties.items()},
-    }

@@ -23,8 +23,9 @@ from gansmith.training.descent import parameters_of
 from gansmith.training.draws import Draws, seed_dropout
 from gansmith.training.measures import is_measured
 from gansmith.training.objective import Objective
+from gansmith.training.scoring import is_due
 from gansmith.training.state import TrainState
-from gansmith.training.step import is_due, whole_step
+from gansmith.training.step import whole_step
 
 Work = Callable[[], dict[str, Tensor]]
 Pattern = tuple[tuple[str, ...], ...]

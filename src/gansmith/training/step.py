@@ -14,31 +14,28 @@ of all ranks, each of which computes its share of it. Nothing here waits for the
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from gansmith import runtime
-from gansmith.augment import Transformation
 from gansmith.build import build_networks, build_optimizer
 from gansmith.data import Batch
 from gansmith.losses import LOSSES
-from gansmith.penalties import AT_FAKES, PENALTIES
-from gansmith.recipe import PenaltySettings, Recipe
+from gansmith.recipe import Recipe
 from gansmith.training.augmentation import (
     adapt,
     build_augmenter,
     draw_transformations,
-    note_signs,
     probability_of,
-    seen_through,
     set_probability,
 )
 from gansmith.training.descent import (
     average,
     collect_gradients,
     descend,
+    finite_statistics,
     mean_of,
     mean_over_ranks,
     parameters_of,
@@ -46,7 +43,20 @@ from gansmith.training.descent import (
     set_rates,
 )
 from gansmith.training.draws import Draws, seed_dropout
-from gansmith.training.gradients import frozen, one_backward, two_backwards
+from gansmith.training.gradients import frozen, one_backward, start_of, two_backwards
+from gansmith.training.lecam import lecam_of
+from gansmith.training.measures import is_measured, measured_of_samples
+from gansmith.training.scoring import (
+    Pair,
+    Scored,
+    due_penalties,
+    due_weights,
+    generator_loss,
+    logits_of_pair,
+    note_logits,
+    scored,
+)
+from gansmith.training.shared_pass import collect_from_one_pass
 from gansmith.training.state import TrainState
 
 
@@ -79,7 +89,8 @@ def whole_step(state: TrainState, num_images: int, update: Callable[[], dict[str
     seed_dropout(state)
     set_rates(state)
     set_probability(state)
-    measured = {**update(), **probability_of(state)}
+    with finite_statistics(state):
+        measured = {**update(), **probability_of(state)}
     state.counters["images"] += num_images
     state.counters["steps"] += 1
     average(state, num_images)
@@ -106,74 +117,45 @@ def discriminator_step(
         steps_taken: discriminator steps before this one; decides whose turn a lazy penalty is.
 
     Returns:
-        `loss_d`, `d_accuracy` and each `penalty_*` applied, as 0-d tensors.
+        `loss_d`, `d_accuracy`, `gradient_norm_d`, each `penalty_*` applied, and on some steps what `measures.py` does,
+        as 0-d tensors.
     """
-    recipe, discriminator = state.recipe, state.modules["discriminator"]
-    count, measured = len(real.images), []
-    transformations = draw_transformations(state, count, rng, players=2)
-    for start, stop in parts_of(count, state.micro_batch):
-        part, fake = real.part(start, stop), fake_images[start:stop].detach()
-        of_real, of_fake = (each.part(start, stop) for each in transformations)
-        real_logits, fake_logits = logits_of_pair(state, of_real(part.images), of_fake(fake), part.labels)
-        loss = LOSSES[recipe.loss].d(real_logits, fake_logits)
-        penalties = due_penalties(recipe, discriminator, part, fake, (of_real, of_fake), rng, steps_taken)
-        total = loss + sum(weight * value for weight, value in penalties.values())
-        collect_gradients(state, ["discriminator"], mean_over_ranks(total, count))
-        measured.append(measured_of(loss, real_logits, fake_logits, penalties))
-        note_signs(state, real_logits, fake_logits)
-    descend(state, "discriminator")
+    count = len(real.images)
+    pair = Pair(real, fake_images.detach(), *draw_transformations(state, count, rng, players=2))
+    parts = [
+        _collect(state, pair.part(start, stop), rng, steps_taken, count)
+        for start, stop in parts_of(count, state.micro_batch)
+    ]
+    return {**_measured(state, pair, parts), **_descend(state, parts, count, "discriminator")}
+
+
+def _collect(state: TrainState, pair: Pair, rng: torch.Generator, steps_taken: int, count: int) -> Scored:
+    """Collect D's gradients at a part of `count` pairs."""
+    weights = due_weights(state, steps_taken)
+    if weights and state.recipe.penalties_share_pass:
+        return collect_from_one_pass(state, pair, weights, count)[0]
+    seen = pair.of_real(pair.real.images), pair.of_fake(pair.fake_images)
+    real_logits, fake_logits = logits_of_pair(state, *seen, pair.real.labels)
+    loss = LOSSES[state.recipe.loss].d(real_logits, fake_logits)
+    penalties = lecam_of(state, real_logits, fake_logits) | due_penalties(state, pair, rng, steps_taken)
+    total = loss + sum(weight * value for weight, value in penalties.values())
+    collect_gradients(state, ["discriminator"], mean_over_ranks(total, count))
+    return scored(loss, real_logits, fake_logits, penalties)
+
+
+def _measured(state: TrainState, pair: Pair, parts: list[Scored]) -> dict[str, Tensor]:
+    measured = mean_of([part.measured(state) for part in parts])
+    if is_measured(state):
+        labels = pair.real.labels if state.recipe.num_classes else None
+        measured |= measured_of_samples(pair.real.images, pair.fake_images, labels)
+    return measured
+
+
+def _descend(state: TrainState, parts: list[Scored], count: int, *names: str) -> dict[str, Tensor]:
+    note_logits(state, parts)
+    norms = descend(state, *names)
     adapt(state, count)
-    return mean_of(measured)
-
-
-def logits_of_pair(
-    state: TrainState, real_images: Tensor, fake_images: Tensor, labels: Tensor | None
-) -> tuple[Tensor, Tensor]:
-    """Return D's logits (N,) of reals and of fakes of the same classes, in one pass where batch norm in D forbids none.
-
-    Batch norm has statistics of reals and of fakes apart, as usual. In one pass, spectral norm iterates once.
-    """
-    discriminator = state.modules["discriminator"]
-    with runtime.autocast(state.device, state.recipe.precision):
-        if state.recipe.discriminator_mixes_images:
-            return discriminator(real_images, labels), discriminator(fake_images, labels)
-        both = torch.cat([real_images, fake_images.to(real_images.dtype)])
-        logits: Tensor = discriminator(both, None if labels is None else labels.repeat(2))
-        real_logits, fake_logits = logits.chunk(2)
-        return real_logits, fake_logits
-
-
-def measured_of(
-    loss: Tensor, real_logits: Tensor, fake_logits: Tensor, penalties: Mapping[str, tuple[float, Tensor]]
-) -> dict[str, Tensor]:
-    """Return what a discriminator step reports, as 0-d tensors."""
-    return {
-        "loss_d": loss.detach().mean(),
-        "d_accuracy": (real_logits > fake_logits).float().mean(),
-        **{f"penalty_{name}": value.detach().mean() for name, (_, value) in penalties.items()},
-    }
-
-
-def due_penalties(
-    recipe: Recipe, discriminator: nn.Module, real: Batch, fake_images: Tensor,
-    transformations: tuple[Transformation, Transformation], rng: torch.Generator, steps_taken: int,
-) -> dict[str, tuple[float, Tensor]]:  # fmt: skip
-    """Return name -> (weight, (N,) values) of the penalties whose turn it is; a lazy one weighs `every` times more.
-
-    Gradients are those of D seen through the transformations (of reals, of fakes), at images before them.
-    """
-    views = [seen_through(each, discriminator) for each in transformations]
-    return {
-        name: (settings.full_weight,
-               PENALTIES[name](views[name in AT_FAKES], real.images, fake_images, real.labels, rng))
-        for name, settings in recipe.penalties.items()
-        if is_due(settings, steps_taken)
-    }  # fmt: skip
-
-
-def is_due(penalty: PenaltySettings, steps_taken: int) -> bool:
-    """Return whether it is a penalty's turn, after so many discriminator steps."""
-    return steps_taken % penalty.every == 0
+    return norms
 
 
 def generator_step(
@@ -189,7 +171,7 @@ def generator_step(
         fake_images: (N, C, H, W) with a graph, if they are made already; else they are made from the latents.
 
     Returns:
-        `loss_g` as a 0-d tensor.
+        `loss_g` and `gradient_norm_g` as 0-d tensors.
     """
     recipe, discriminator, latents = state.recipe, state.modules["discriminator"], draws.latents
     count, measured = len(latents), []
@@ -205,11 +187,10 @@ def generator_step(
                 with torch.no_grad():
                     seen = of_reals[0].part(start, stop)(real.images[start:stop])
                     real_logits = discriminator(seen, part_labels)
-        loss = LOSSES[recipe.loss].g(real_logits, fake_logits)
+        loss = generator_loss(state, real_logits, fake_logits)
         collect_gradients(state, ["generator"], mean_over_ranks(loss, count))
         measured.append({"loss_g": loss.detach().mean()})
-    descend(state, "generator")
-    return mean_of(measured)
+    return {**mean_of(measured), **descend(state, "generator")}
 
 
 def simultaneous_step(
@@ -227,28 +208,47 @@ def simultaneous_step(
     Returns:
         what both steps return.
     """
-    recipe, discriminator = state.recipe, state.modules["discriminator"]
-    count, measured = len(latents), []
+    count, parts, measured = len(latents), [], []
     transformations = draw_transformations(state, count, rng, players=2)
     for start, stop in parts_of(count, state.micro_batch):
-        part = real.part(start, stop)
-        of_real, of_fake = (each.part(start, stop) for each in transformations)
-        fake_images = generate(state, latents[start:stop], part.labels)
-        fake = fake_images.detach().requires_grad_(True)
-        real_logits, fake_logits = logits_of_pair(state, of_real(part.images), of_fake(fake), part.labels)
-        loss = LOSSES[recipe.loss].d(real_logits, fake_logits)
-        loss_g = LOSSES[recipe.loss].g(real_logits.detach(), fake_logits)
-        penalties = due_penalties(recipe, discriminator, part, fake, (of_real, of_fake), rng, steps_taken)
-        note_signs(state, real_logits, fake_logits)
-        if penalties:
-            total = torch.stack([weight * value for weight, value in penalties.values()]).sum(0)
-            collect_gradients(state, ["discriminator"], mean_over_ranks(total, count))
-        both = mean_over_ranks(loss, count), mean_over_ranks(loss_g, count)
-        gradients = (two_backwards if recipe.discriminator_mixes_images else one_backward)(
-            *both, real_logits, fake_logits, fake, parameters_of(state.optimizers["discriminator"])
+        own = [each.part(start, stop) for each in transformations]
+        fake_images = generate(state, latents[start:stop], real.part(start, stop).labels)
+        pair = Pair(real.part(start, stop), fake_images.detach(), *own)
+        part, loss_g, gradients = _collect_both(state, pair, rng, steps_taken, count)
+        torch.autograd.backward(
+            fake_images, gradients.to(fake_images.dtype), inputs=parameters_of(state.optimizers["generator"])
         )
-        torch.autograd.backward(fake_images, gradients, inputs=parameters_of(state.optimizers["generator"]))
-        measured.append({**measured_of(loss, real_logits, fake_logits, penalties), "loss_g": loss_g.detach().mean()})
-    descend(state, "discriminator", "generator")
-    adapt(state, count)
-    return mean_of(measured)
+        parts.append(part)
+        measured.append({**_measured(state, pair, [part]), "loss_g": loss_g.detach().mean()})
+    return {**mean_of(measured), **_descend(state, parts, count, "discriminator", "generator")}
+
+
+def _collect_both(
+    state: TrainState, pair: Pair, rng: torch.Generator, steps_taken: int, count: int
+) -> tuple[Scored, Tensor, Tensor]:
+    """Collect D's gradients at a part of `count` pairs; return also G's loss (N,) and its gradient at the fakes."""
+    recipe, weights = state.recipe, due_weights(state, steps_taken)
+    if weights and recipe.penalties_share_pass:
+        found, slopes = collect_from_one_pass(state, pair, weights, count)
+        fake_logits = found.fake_logits.clone().requires_grad_(True)
+        loss_g = generator_loss(state, found.real_logits, fake_logits)
+        mean_g = mean_over_ranks(loss_g, count)
+        (starts,) = torch.autograd.grad(mean_g, fake_logits, start_of(mean_g))
+        return found, loss_g, slopes * starts.view(-1, *[1] * (slopes.ndim - 1))
+    fake = pair.fake_images.requires_grad_(True)
+    real_logits, fake_logits = logits_of_pair(
+        state, pair.of_real(pair.real.images), pair.of_fake(fake), pair.real.labels
+    )
+    loss = LOSSES[recipe.loss].d(real_logits, fake_logits)
+    loss_g = generator_loss(state, real_logits.detach(), fake_logits)
+    anchored = lecam_of(state, real_logits, fake_logits)
+    total = loss + sum(weight * value for weight, value in anchored.values())
+    penalties = due_penalties(state, pair, rng, steps_taken)
+    if penalties:
+        added = torch.stack([weight * value for weight, value in penalties.values()]).sum(0)
+        collect_gradients(state, ["discriminator"], mean_over_ranks(added, count))
+    gradients = (two_backwards if recipe.discriminator_mixes_images else one_backward)(
+        mean_over_ranks(total, count), mean_over_ranks(loss_g, count), real_logits, fake_logits, fake,
+        parameters_of(state.optimizers["discriminator"]),
+    )  # fmt: skip
+    return scored(loss, real_logits, fake_logits, anchored | penalties), loss_g, gradients
