@@ -16,6 +16,7 @@ from gansmith.overrides import apply_overrides
 from gansmith.penalties import PENALTIES, moved
 from gansmith.recipe import PenaltySettings, Recipe, Regularisation
 from gansmith.settings import TopK
+from gansmith.training.draws import Draws
 from gansmith.training.graph import why_not_recorded
 from gansmith.training.lecam import DECAY, Anchors
 from gansmith.training.memory import choose_micro_batch
@@ -153,8 +154,13 @@ def test_gradient_of_g_is_that_of_the_fakes_which_d_scores_highest(loss):
     with torch.no_grad():
         logits = found.modules["discriminator"](found.modules["generator"](latents, None), None)
     best = logits.topk(2).indices
-    generator_step(found, real, None, latents)
-    generator_step(expected, real.part(0, 2) if loss != "relativistic" else _of(real, best), None, latents[best])
+    generator_step(found, real, None, Draws(latents, torch.Generator()))
+    generator_step(
+        expected,
+        real.part(0, 2) if loss != "relativistic" else _of(real, best),
+        None,
+        Draws(latents[best], torch.Generator()),
+    )
     for mine, other in zip(
         found.modules["generator"].parameters(), expected.modules["generator"].parameters(), strict=True
     ):
