@@ -108,7 +108,7 @@ def evaluate(
     return found
 
 
-def measure(asked: Asked, quiet: bool, among_ranks: bool = False) -> Evaluation | None:
+def measure(asked: Asked, quiet: bool, among_ranks: bool = False, display: Display | None = None) -> Evaluation | None:
     """Return what `evaluate` does.
 
     Args:
@@ -116,8 +116,10 @@ def measure(asked: Asked, quiet: bool, among_ranks: bool = False) -> Evaluation 
         quiet: print nothing.
         among_ranks: all ranks call this alike. Each draws and reads a part; then rank 0 measures, and the others
             have nothing more to do: for them it is None.
+        display: told what happens, by default one of its own.
     """
-    display, begun = Display(quiet or (among_ranks and not ranks.current().is_first)), time.perf_counter()
+    begun = time.perf_counter()
+    display = display or Display(quiet or (among_ranks and not ranks.current().is_first))
     try:
         runtime.keep_large_allocations()
         context = open_context(asked, display, among_ranks)

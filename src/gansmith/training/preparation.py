@@ -148,7 +148,7 @@ def _prepare(job: Job, device: torch.device, display: Display, options: Options)
         source, recipe.size, recipe.channels, display.decoding, fit=request.fit, allow_bad=options.allow_bad,
         with_labels=recipe.num_classes > 0,
     )  # fmt: skip
-    _describe_data(data_set, recipe, display)
+    describe_data(data_set, recipe, display)
     if original is not None and original.fingerprint != data_set.fingerprint:
         raise DataError(
             f"{original.data}: its images or classes are no longer those of the run to repeat (fingerprint "
@@ -248,7 +248,8 @@ def _fitted_to_memory(config: RunConfig, device: torch.device, display: Display)
     return dataclasses.replace(config, micro_batch=fits)
 
 
-def _describe_data(data: DataSet | StreamedSet, recipe: Recipe, display: Display) -> None:
+def describe_data(data: DataSet | StreamedSet, recipe: Recipe, display: Display) -> None:
+    """Say what there is to train on."""
     shape = f"{size_text(recipe.size)}, {recipe.channels} channel{'s' if recipe.channels > 1 else ''}"
     display.say(f"{data.name}: {len(data):,} images, {shape}, fingerprint {data.fingerprint}")
     if data.class_names:
