@@ -32,6 +32,7 @@ LAYERS: list[set[str]] = [
     | {"training.pictures", "training.draws", "training.graph", "training.cuda_graph"},
     {"training.loop", "training.opening", "training.session", "training.preparation", "training.run"}
     | {"training.estimate", "training.memory", "training.watch", "bench"}
+    | {"training.description"}
     | {f"sweeps.{name}" for name in ("ranking", "page", "folder", "conclusion", "runner", "run")}
     | {f"evaluation.{name}" for name in ("exhibit", "wording", "markup", "charts", "page")}
     | {f"evaluation.{name}" for name in ("significance", "entries", "comparison", "comparison_page")}

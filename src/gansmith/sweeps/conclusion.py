@@ -96,7 +96,7 @@ def conclude(plan: SweepPlan, outcomes: Sequence[Outcome], folder: Path, device:
         ranking = ranking_of(comparison.scores[0], [by_name[entry.name] for entry in comparison.entries])
     shape = " x ".join(str(len(axis.values)) for axis in plan.axes)
     facts = SweepFacts(
-        title=f"{' x '.join(axis.field for axis in plan.axes)}: {shape} settings, {plan.images:,} images each",
+        title=f"{' x '.join(axis.field for axis in plan.axes)}, {shape} settings, {plan.images:,} images each",
         ranking=ranking,
         marginals=marginals_of(plan.axes, settings, ranking),
         lost=tuple((outcome.trial.name, outcome.reason) for outcome in outcomes if outcome.reason),

@@ -158,20 +158,35 @@ def problems_of(request: Request, axes: Sequence[Axis]) -> list[str]:
         recipe = RECIPES["dcgan-small"]()
     else:
         recipe = request.recipe if isinstance(request.recipe, Recipe) else RECIPES[request.recipe]()
+    if recipe.discriminator is None and any(axis.field == "gamma" for axis in axes):
+        found.append(f"--over gamma: penalises a discriminator, and {request.name} has none; leave it out")
     found += _set_twice(request, axes, recipe)
     if found:
         return found
-    shown: dict[str, str] = {}  # message -> the first combination that it is of
-    alone = set(request.problems())
-    for setting in combinations(axes):
+    alone, settings = request.problems(), combinations(axes)
+    where: dict[str, list[Setting]] = {}
+    for setting in settings:
         swept = overrides_of(setting, recipe, request.overrides)
         for problem in dataclasses.replace(request, overrides=(*request.overrides, *swept)).problems():
-            shown.setdefault(_as_over(problem, swept), name_of(setting))
-    return [problem if problem in alone else f"{problem} (--over {where})" for problem, where in shown.items()]
+            where.setdefault(_as_over(problem, swept), []).append(setting)
+    return [
+        problem if problem in alone or problem.startswith("--over ") else _culprits(having) + problem
+        for problem, having in where.items()
+    ]
 
 
 def _as_over(problem: str, swept: Iterable[str]) -> str:
-    return problem.removeprefix("--set ") if any(problem.startswith(f"--set {text}:") for text in swept) else problem
+    """Return a problem of one `--set FIELD=VALUE` as one of the swept field."""
+    for text in swept:
+        if problem.startswith(f"--set {text}: "):
+            return f"--over {_field(text)}: {problem.removeprefix(f'--set {text}: ')}"
+    return problem
+
+
+def _culprits(settings: Sequence[Setting]) -> str:
+    """Return "--over gamma=-1: ", the values that all settings with a problem share; "" where there are none."""
+    shared = [pair for pair in settings[0] if all(pair in setting for setting in settings)]
+    return f"--over {name_of(tuple(shared))}: " if shared else ""
 
 
 def _set_twice(request: Request, axes: Sequence[Axis], recipe: Recipe) -> list[str]:

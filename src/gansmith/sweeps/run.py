@@ -27,8 +27,9 @@ from gansmith.sweeps.conclusion import Sweep
 from gansmith.sweeps.folder import SweepPlan, find_sweep
 from gansmith.sweeps.grid import Axis, parse_axis, problems_of
 from gansmith.sweeps.runner import Runner
+from gansmith.training.description import describe_data
 from gansmith.training.log import Display
-from gansmith.training.preparation import describe_data, resolve
+from gansmith.training.preparation import resolve
 from gansmith.training.run import call_problems
 
 DEFAULT_IMAGES, DEFAULT_SCORE = 20_000, "fd"

@@ -80,17 +80,17 @@ class Runner:
         for line in found.lines():
             self.display.say(line)
         if not found.ranking:
-            raise DivergedError(f"{self.folder}: none of {len(outcomes)} runs has a score; see above")
+            raise DivergedError(f"{self.folder}: not one of {_count(len(outcomes), 'run')} has a score; see above")
         return found
 
     def _outcomes(self) -> list[Outcome]:
         trials = self.plan.trials(self.folder)
         extractor = self._prepare_extractor()
         there = {trial.folder: found for trial in trials if (found := self._finished(trial, extractor))}
-        shape, seeds = " x ".join(str(len(axis.values)) for axis in self.plan.axes), self.plan.seeds
+        shape, plan = " x ".join(str(len(axis.values)) for axis in self.plan.axes), self.plan
         self.display.say(
-            f"{self.folder}: {len(trials)} runs of {self.plan.images:,} images ({shape} settings, {seeds} "
-            f"seed{'s' if seeds > 1 else ''})" + (f", {len(there)} of them done already" if there else "")
+            f"{self.folder}: {_count(len(trials), 'run')} of {plan.images:,} images (settings: {shape}; "
+            f"{_count(plan.seeds, 'seed')} each)" + (f", {len(there)} done already" if there else "")
         )
         outcomes, took, left = [], 0.0, len(trials) - len(there)
         for number, trial in enumerate(trials, 1):
@@ -212,3 +212,7 @@ def _said(outcome: Outcome) -> str:
         return str(outcome.reason)
     score = outcome.report.scores[0]
     return f"{score.name} {score.value:.4g}"
+
+
+def _count(number: int, what: str) -> str:
+    return f"{number} {what}{'s' if number != 1 else ''}"

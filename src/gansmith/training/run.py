@@ -87,12 +87,7 @@ def train(
 def call_problems(
     recipe: Any, overrides: Any, size: Any, seed: Any, counts: dict[str, Any], fit: Any, device: Any
 ) -> list[str]:
-    """Return what a Python caller got wrong; the command line has checked its texts before.
-
-    Args:
-        recipe, overrides, size, seed, fit, device: arguments of `train`.
-        counts: those that are whole numbers above 0, or None.
-    """
+    """Return what a Python caller of `train` or `sweep` got wrong; the command line has checked its texts before."""
     problems = []
     if not isinstance(recipe, str | Recipe):
         problems.append(f"recipe={recipe!r}: give a name or a Recipe")
