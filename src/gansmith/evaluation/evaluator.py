@@ -23,6 +23,7 @@ from gansmith.evaluation.opening import Asked, ExtractorChoice, Plan, open_conte
 from gansmith.evaluation.page import report_page
 from gansmith.evaluation.pictures import exhibit_of
 from gansmith.evaluation.scores import SCORES
+from gansmith.facts import FEW_IMAGES
 from gansmith.report import DEFAULT_SCORES, Report, Score
 from gansmith.sizes import Fit
 from gansmith.training.log import Display
@@ -138,6 +139,11 @@ def _say_what(context: Context, display: Display) -> None:
     seen = "" if facts.images_seen is None else f" at {facts.images_seen:,} images seen, seed {facts.seed}"
     display.say(f"{facts.name}: {facts.num_samples:,} {'samples' if facts.kind == 'generator' else 'images'}{seen}")
     display.say(f"against {real.num_compared:,} images of {real.name} ({real.split}, fingerprint {real.fingerprint})")
+    if len(context.real.train) < FEW_IMAGES:
+        display.say(
+            f"  {len(context.real.train):,} training images are few: copies of them do well by every score but "
+            "memorisation; read that one first"
+        )
     note = f": {extractor.note}" if extractor.note and extractor.name != "classifier" else ""  # which has said so
     display.say(f"features: {extractor.name} ({extractor.checksum}), {extractor.dim} numbers an image{note}")
     held_out = context.held_out_data

@@ -43,8 +43,8 @@ def few_images_lines(count: int) -> list[str]:
     if count >= FEW_IMAGES:
         return []
     return [
-        f"warning: {count:,} images are few: the discriminator soon knows them by heart, and samples become copies "
-        "of them or stop improving",
+        f"warning: only {count:,} image{'s' if count > 1 else ''} to train on: the discriminator soon knows them by "
+        "heart, and samples become copies of them or stop improving",
         f"what helps: more images, from {FEW_IMAGES:,} on; --set augmentation.policy=diffaugment, which shows the "
         "discriminator each in many forms; --evaluate-every, which keeps the best generator",
         "whether samples are copies: `gansmith evaluate RUN` scores memorisation and shows the nearest images",
