@@ -17,6 +17,8 @@ SHORT = {
     "own_recipe.py": ["--images", "640"],
     "odd_photos.py": ["photos"],
     "memoriser.py": ["copies", "--data", "digits", "--count", "50"],
+    "small_data.py": ["few", "--data", "digits", "--count", "40"],
+    "optuna_search.py": ["--recipe", "mlp", "--trials", "2", "--images", "256", "--samples", "300", "--stages", "2"],
 }
 MADE = {
     "five_lines.py": ["digits.png"],
@@ -31,6 +33,8 @@ MADE = {
         "photos/smile 😀.jpg",
     ],
     "memoriser.py": ["copies/000000.png", "copies/000049.png"],
+    "small_data.py": ["few/train/7/000003.png", "few/test/7/000003.png"],
+    "optuna_search.py": ["search/trials.db", "search/trial-001/reals.png"],
 }
 
 

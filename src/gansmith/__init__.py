@@ -26,6 +26,8 @@ if TYPE_CHECKING:
     from gansmith.images import save_animation, save_images
     from gansmith.models import Model, interpolate, load, sample, save_pretrained
     from gansmith.recipe import Recipe
+    from gansmith.sweeps.conclusion import Sweep
+    from gansmith.sweeps.run import sweep
     from gansmith.training.classify import train_classifier
     from gansmith.training.run import train
     from gansmith.training.session import Run
@@ -38,6 +40,7 @@ _HOMES = {
     "Recipe": "gansmith.recipe",
     "Run": "gansmith.training.session",
     "Survey": "gansmith.data",
+    "Sweep": "gansmith.sweeps.conclusion",
     "compare": "gansmith.evaluation.comparison",
     "evaluate": "gansmith.evaluation.evaluator",
     "interpolate": "gansmith.models",
@@ -50,14 +53,15 @@ _HOMES = {
     "save_images": "gansmith.images",
     "save_pretrained": "gansmith.models",
     "survey": "gansmith.data",
+    "sweep": "gansmith.sweeps.run",
     "train": "gansmith.training.run",
     "train_classifier": "gansmith.training.classify",
 }
 
 __all__ = [
-    "Classifier", "Evaluation", "GansmithError", "Model", "Recipe", "Run", "Survey", "__version__", "compare",
+    "Classifier", "Evaluation", "GansmithError", "Model", "Recipe", "Run", "Survey", "Sweep", "__version__", "compare",
     "evaluate", "interpolate", "load", "load_classifier", "open_data", "recipes", "sample", "save_animation",
-    "save_classifier", "save_images", "save_pretrained", "survey", "train", "train_classifier",
+    "save_classifier", "save_images", "save_pretrained", "survey", "sweep", "train", "train_classifier",
 ]  # fmt: skip
 
 

@@ -10,6 +10,9 @@ from dataclasses import dataclass
 from gansmith.settings import Precision
 from gansmith.sizes import Size
 
+FEW_IMAGES = 1_000
+"""Below so many training images a GAN is warned about: its discriminator sees each of them hundreds of times."""
+
 
 @dataclass(frozen=True)
 class DataFacts:

@@ -242,5 +242,10 @@ DEFAULT_SCORES = ("fd", "fd-infinity", "kd", "precision", "recall", "density", "
 """What is measured when nothing is asked for, as far as the data allow."""
 REQUESTED_SCORES = ("is", "intra-fd", "adversarial", "worth", "modes")
 """What is measured only when it is asked for."""
+RANKED_SCORES = (
+    "fd", "fd-infinity", "kd", "precision", "recall", "density", "coverage", "is", "intra-fd", "modes", "fid", "kid",
+    "inception-score",
+)  # fmt: skip
+"""What a sweep can rank by: one number, with a better end."""
 INCEPTION_SCORES = {"fid": "fd", "kid": "kd", "inception-score": "is"}
 """Names of papers for scores that mean Inception features."""

@@ -149,6 +149,7 @@ def test_data_of_few_images_is_said_at_the_start_and_trains(
     assert run.images_seen == 256
     said = capsys.readouterr().out
     assert "fewer images than one batch of 128: each batch shows some of them more than once" in said
+    assert f"warning: only {count} image" in said
 
 
 def test_16_batch_larger_than_the_data_is_said_and_trains(tmp_path: Path) -> None:

@@ -25,10 +25,23 @@ from gansmith.cli.interpolate import InterpolateCommand
 from gansmith.cli.recipes import RecipesCommand
 from gansmith.cli.sample import SampleCommand
 from gansmith.cli.show import ShowCommand
+from gansmith.cli.sweep import SweepCommand
 from gansmith.cli.train import TrainCommand
 from gansmith.errors import AlreadyTold, GansmithError, UsageError, near_matches
 
-COMMANDS = ("train", "data", "sample", "interpolate", "evaluate", "compare", "classify", "show", "recipes", "bench")
+COMMANDS = (
+    "train",
+    "data",
+    "sample",
+    "interpolate",
+    "evaluate",
+    "compare",
+    "sweep",
+    "classify",
+    "show",
+    "recipes",
+    "bench",
+)
 DESCRIPTION = (
     "Train, sample, measure and look into generative adversarial networks. `gansmith COMMAND --help` says more."
 )
@@ -40,6 +53,7 @@ AnyCommand = (
     | Annotated[InterpolateCommand, tyro.conf.subcommand("interpolate")]
     | Annotated[EvaluateCommand, tyro.conf.subcommand("evaluate")]
     | Annotated[CompareCommand, tyro.conf.subcommand("compare")]
+    | Annotated[SweepCommand, tyro.conf.subcommand("sweep")]
     | Annotated[ClassifyCommand, tyro.conf.subcommand("classify")]
     | Annotated[ShowCommand, tyro.conf.subcommand("show")]
     | Annotated[RecipesCommand, tyro.conf.subcommand("recipes")]

@@ -97,6 +97,8 @@ class DataCommand(Command):
         ]
 
     def _training(self, found: Survey) -> list[str]:
+        from gansmith.training.description import few_images_lines
+
         form, facts = found.form, found.facts
         if self.size:
             why = "as asked for"
@@ -116,6 +118,7 @@ class DataCommand(Command):
             f"training would use {size_text(form.size)} ({why}) with {_count(form.channels, 'channel')} ({colour})",
             f"decoded once, in {time} here ({rate:,.0f} images a second), and kept: {megabytes:,.1f} MB on disk, mapped"
             " into memory as it is read",
+            *few_images_lines(found.num_images["train"]),
         ]
 
 

@@ -106,17 +106,21 @@ class Comparison:
         return json.dumps(values, indent=1, ensure_ascii=False)
 
 
-def compare(reports: Sequence[Report]) -> Comparison:
+def compare(reports: Sequence[Report], names: Sequence[str] | None = None) -> Comparison:
     """Compare generators by their reports.
 
+    Args:
+        reports: two or more; with names one is enough.
+        names: one for each report, the same for seeds of one method; by default subjects and recipes name themselves.
+
     Raises:
-        UsageError: fewer than two, or measured through other features, against other images or on other counts.
+        UsageError: too few, or measured through other features, against other images or on other counts.
     """
-    check_comparable(reports)
-    entries = entries_of(reports)
-    names = list(dict.fromkeys(score.name for report in reports for score in report.scores))
+    check_comparable(reports, fewest=1 if names else 2)
+    entries = entries_of(reports, names)
+    asked = list(dict.fromkeys(score.name for report in reports for score in report.scores))
     rows, left_out = [], []
-    for name in names:
+    for name in asked:
         scores = [report.score(name) for report in reports]
         if reason := _obstacle(scores, names_of(reports)):
             left_out.append(f"{name} is not compared: {reason}")
@@ -233,6 +237,8 @@ def _sentence(names: Sequence[str], better: Better, differences: Sequence[Differ
             end = " cannot be told apart" if len(alike) == 1 else ""
             parts.append(f"{names[number]}{joined}{_others(names, alike)}{end} ({_ps(alike, min)})")
     untested = [pair for pair in differences if pair.p is None]
+    if not differences:
+        return "there is nothing to compare it with"
     if len(untested) == len(differences):
         return "; ".join(dict.fromkeys(pair.test for pair in untested))
     return "; ".join(parts + [f"{names[pair.first]} and {names[pair.second]}: {pair.test}" for pair in untested])

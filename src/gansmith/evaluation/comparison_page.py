@@ -27,14 +27,28 @@ def comparison_page(comparison: Comparison, reports: Sequence[Report], exhibits:
     body = [
         _headline(comparison, reports),
         section("scores", "Scores", _table(comparison, reports), note=_how_to_read(comparison)),
-        section("differences", "What differs by more than chance", *(_compared(comparison, score) for score in
-                comparison.scores), note=_how_judged(comparison)),
-        section("grids", "Samples", _grids(reports, exhibits), note="None is picked out."),
-        section("recipes", "Where the recipes differ", _recipes(comparison, reports)),
-        section("notes", "Not compared", _listing(comparison.left_out)),
+        differences_section(comparison),
+        *closing_sections(comparison, reports, exhibits),
         section("rerun", "Compare again", command(rerun), *(command(report.command) for report in reports)),
     ]  # fmt: skip
     return document(f"{listed(names)}: comparison", "\n".join(part for part in body if part))
+
+
+def closing_sections(comparison: Comparison, reports: Sequence[Report], exhibits: Sequence[Exhibit]) -> tuple[str, ...]:
+    """Return what every page of several generators shows after their scores: grids, recipes, what was left out."""
+    return (
+        section("grids", "Samples", _grids(reports, exhibits), note="None is picked out."),
+        section("recipes", "Where the recipes differ", _recipes(comparison, reports)),
+        section("notes", "Not compared", listing(comparison.left_out)),
+    )
+
+
+def differences_section(comparison: Comparison) -> str:
+    """Return the section of charts, sentences and pairs of every score."""
+    return section(
+        "differences", "What differs by more than chance",
+        *(_compared(comparison, score) for score in comparison.scores), note=_how_judged(comparison),
+    )  # fmt: skip
 
 
 def value_text(cell: Cell) -> str:
@@ -74,7 +88,7 @@ def _headline(comparison: Comparison, reports: Sequence[Report]) -> str:
         f"{against_text(reports[0].reference)}, through {extractor.name} features ({extractor.checksum})."
     )
     names = listed([entry.name for entry in comparison.entries])
-    said = _listing([f"{score.title}: {score.sentence}" for score in comparison.scores[:1]] + list(comparison.notes))
+    said = listing([f"{score.title}: {score.sentence}" for score in comparison.scores[:1]] + list(comparison.notes))
     title = f'<p class="kind">Comparison</p><h1>{escape(names)}</h1>'
     return f'<header>{title}<p class="lead">{escape(lead)}</p></header>{said}'
 
@@ -115,10 +129,10 @@ def _table(comparison: Comparison, reports: Sequence[Report]) -> str:
         cells = "".join(f'<td class="number">{escape(texts[place])}</td>' for texts in trained)
         rows.append(f'<tr><th scope="row">{title}</th>{cells}<td class="number soft">–</td></tr>')
     head = f'<th scope="col">Score</th>{heads}<th scope="col" class="number">Real images</th>'
-    return _scrolling("Table of scores", "runs", head, rows)
+    return scrolling("Table of scores", "runs", head, rows)
 
 
-def _scrolling(label: str, kind: str, head: str, rows: Sequence[str]) -> str:
+def scrolling(label: str, kind: str, head: str, rows: Sequence[str]) -> str:
     """Return a table in a region that scrolls by itself where the page is narrow, by keyboard too."""
     table = f'<table class="{kind}"><thead><tr>{head}</tr></thead><tbody>{"".join(rows)}</tbody></table>'
     return f'<div class="scroll" tabindex="0" role="region" aria-label="{escape(label)}">{table}</div>'
@@ -165,7 +179,7 @@ def _matrix(names: Sequence[str], score: ComparedScore) -> str:
                 kind = "good" if is_first else "bad"
             cells.append(f'<td class="{kind}">{text}</td>')
         rows.append(f'<tr><th scope="row">{escape(name)}</th>{"".join(cells)}</tr>')
-    return _scrolling(f"{score.title}: pairs", "matrix", f'<th scope="col">is … than</th>{heads}', rows)
+    return scrolling(f"{score.title}: pairs", "matrix", f'<th scope="col">is … than</th>{heads}', rows)
 
 
 WORSE = {"better": "worse", "higher": "lower"}
@@ -195,9 +209,10 @@ def _recipes(comparison: Comparison, reports: Sequence[Report]) -> str:
         f"{''.join(f'<td>{escape(value)}</td>' for value in values)}</tr>"
         for field, values in fields.items()
     ]
-    return _scrolling("Differences of recipes", "recipes", f'<th scope="col">Setting</th>{heads}', rows)
+    return scrolling("Differences of recipes", "recipes", f'<th scope="col">Setting</th>{heads}', rows)
 
 
-def _listing(sentences: Sequence[str]) -> str:
+def listing(sentences: Sequence[str]) -> str:
+    """Return sentences as a list, or "" where there are none."""
     items = "".join(f"<li>{escape(sentence)}</li>" for sentence in sentences)
     return f'<ul class="said">{items}</ul>' if items else ""

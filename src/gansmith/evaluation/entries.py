@@ -49,14 +49,14 @@ class Entry:
         return len(self.members) > 1
 
 
-def check_comparable(reports: Sequence[Report]) -> None:
+def check_comparable(reports: Sequence[Report], fewest: int = 2) -> None:
     """Refuse reports whose numbers do not mean the same.
 
     Raises:
-        UsageError: fewer than two; or extractor, preparation, reference, split or sample count differ.
+        UsageError: fewer than `fewest`; or extractor, preparation, reference, split or sample count differ.
     """
-    if len(reports) < 2:
-        raise UsageError(f"a comparison needs at least 2 reports, not {len(reports)}; name another run")
+    if len(reports) < fewest:
+        raise UsageError(f"a comparison needs at least {fewest} reports, not {len(reports)}; name another run")
     problems, names = [], names_of(reports)
     for index, report in enumerate(reports[1:], 1):
         for what, value, advice in SAME:
@@ -171,11 +171,20 @@ def names_of(reports: Sequence[Report]) -> list[str]:
     return [f"{name} #{names[: i + 1].count(name)}" if counts[name] > 1 else name for i, name in enumerate(names)]
 
 
-def entries_of(reports: Sequence[Report]) -> tuple[Entry, ...]:
+def entries_of(reports: Sequence[Report], given: Sequence[str] | None = None) -> tuple[Entry, ...]:
     """Return the columns, in the order of the reports.
 
     Reports of one recipe on the same data whose training seeds all differ become one.
+
+    Args:
+        reports: of those to compare.
+        given: a name for each report, the same for the seeds of one method; by default found out as said.
     """
+    if given is not None:
+        return tuple(
+            Entry(name, tuple(index for index, other in enumerate(given) if other == name))
+            for name in dict.fromkeys(given)
+        )
     methods: dict[tuple[str, str], list[int]] = {}
     for index, report in enumerate(reports):
         subject = report.subject

@@ -24,6 +24,7 @@ from gansmith.evaluation.page import report_page
 from gansmith.evaluation.pictures import exhibit_of
 from gansmith.evaluation.scores import SCORES
 from gansmith.evaluation.subject import Samples
+from gansmith.facts import FEW_IMAGES
 from gansmith.report import DEFAULT_SCORES, Health, Report, Score
 from gansmith.sizes import Fit
 from gansmith.training.health import health_of
@@ -111,7 +112,7 @@ def evaluate(
     return found
 
 
-def measure(asked: Asked, quiet: bool, among_ranks: bool = False) -> Evaluation | None:
+def measure(asked: Asked, quiet: bool, among_ranks: bool = False, display: Display | None = None) -> Evaluation | None:
     """Return what `evaluate` does.
 
     Args:
@@ -119,8 +120,10 @@ def measure(asked: Asked, quiet: bool, among_ranks: bool = False) -> Evaluation 
         quiet: print nothing.
         among_ranks: all ranks call this alike. Each draws and reads a part; then rank 0 measures, and the others
             have nothing more to do: for them it is None.
+        display: told what happens, by default one of its own.
     """
-    display, begun = Display(quiet or (among_ranks and not ranks.current().is_first)), time.perf_counter()
+    begun = time.perf_counter()
+    display = display or Display(quiet or (among_ranks and not ranks.current().is_first))
     try:
         runtime.keep_large_allocations()
         context = open_context(asked, display, among_ranks)
@@ -139,6 +142,11 @@ def _say_what(context: Context, display: Display) -> None:
     seen = "" if facts.images_seen is None else f" at {facts.images_seen:,} images seen, seed {facts.seed}"
     display.say(f"{facts.name}: {facts.num_samples:,} {'samples' if facts.kind == 'generator' else 'images'}{seen}")
     display.say(f"against {real.num_compared:,} images of {real.name} ({real.split}, fingerprint {real.fingerprint})")
+    if len(context.real.train) < FEW_IMAGES:
+        display.say(
+            f"  {len(context.real.train):,} training images are few: copies of them do well by every score but "
+            "memorisation; read that one first"
+        )
     note = f": {extractor.note}" if extractor.note and extractor.name != "classifier" else ""  # which has said so
     display.say(f"features: {extractor.name} ({extractor.checksum}), {extractor.dim} numbers an image{note}")
     held_out = context.held_out_data

@@ -26,7 +26,6 @@ below are counted in full: the step saves some of them (docs/log.md).
 GENERATOR_PASSES, DISCRIMINATOR_PASSES = 4, 8
 """Forward passes that one step of both players costs: a backward pass counts two, or one without weight gradients."""
 BATCH, LARGE_BATCH, LARGE_GFLOPS = 32, 64, 20_000.0
-FEW_IMAGES = 1_000
 SMALLEST_CONVOLUTIONAL_SIDE = 8
 TOY_WIDTHS = (128, 128, 128)
 
@@ -152,6 +151,4 @@ def _shared_reasons(data: DataFacts, machine: MachineFacts, num_classes: int) ->
         reasons.append(f"conditional: the networks are told which of {num_classes} classes")
     elif data.num_classes > 1:
         reasons.append(f"unconditional: there are {data.num_classes} classes; --conditional would tell the networks")
-    if data.num_images < FEW_IMAGES:
-        reasons.append(f"only {data.num_images} images: expect samples close to them, and more images to help most")
     return reasons

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import os
-from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -23,6 +22,7 @@ from gansmith.recipes import AUTO
 from gansmith.recipes.auto import Choice
 from gansmith.request import Request
 from gansmith.sizes import Fit, size_text
+from gansmith.training.description import describe_data
 from gansmith.training.folder import Intervals, RunConfig, find_run, lock
 from gansmith.training.log import Display
 from gansmith.training.memory import choose_micro_batch
@@ -30,8 +30,6 @@ from gansmith.training.objectives import OBJECTIVES
 from gansmith.training.session import Options
 from gansmith.training.track import require_tensorboard
 from gansmith.training.watch import Plan
-
-MOST_SKIPPED_SHOWN, MOST_CLASSES_SHOWN = 5, 12
 
 
 @dataclass(frozen=True)
@@ -148,7 +146,7 @@ def _prepare(job: Job, device: torch.device, display: Display, options: Options)
         source, recipe.size, recipe.channels, display.decoding, fit=request.fit, allow_bad=options.allow_bad,
         with_labels=recipe.num_classes > 0,
     )  # fmt: skip
-    _describe_data(data_set, recipe, display)
+    describe_data(data_set, recipe, display)
     if original is not None and original.fingerprint != data_set.fingerprint:
         raise DataError(
             f"{original.data}: its images or classes are no longer those of the run to repeat (fingerprint "
@@ -246,33 +244,3 @@ def _fitted_to_memory(config: RunConfig, device: torch.device, display: Display)
     share = f"a share of {config.recipe.batch_size // size}" if size > 1 else f"a batch of {config.recipe.batch_size}"
     display.say(f"{share} does not fit into memory: computed {fits} images at a time")
     return dataclasses.replace(config, micro_batch=fits)
-
-
-def _describe_data(data: DataSet | StreamedSet, recipe: Recipe, display: Display) -> None:
-    shape = f"{size_text(recipe.size)}, {recipe.channels} channel{'s' if recipe.channels > 1 else ''}"
-    display.say(f"{data.name}: {len(data):,} images, {shape}, fingerprint {data.fingerprint}")
-    if data.class_names:
-        display.say(f"  {len(data.class_names)} classes: {class_balance(data.class_names, data.class_counts)}")
-    if isinstance(data, StreamedSet):
-        display.say(f"  {data.mixing}")
-    else:
-        if data.num_refitted:
-            display.say(f"  {data.num_refitted:,} of them brought to {size_text(recipe.size)}")
-        for name, reason in data.skipped[:MOST_SKIPPED_SHOWN]:
-            display.say(f"  skipped {name}: {reason}")
-        if len(data.skipped) > MOST_SKIPPED_SHOWN:
-            display.say(f"  and {len(data.skipped) - MOST_SKIPPED_SHOWN:,} more skipped")
-    if len(data) < recipe.batch_size:
-        display.say(
-            f"  fewer images than one batch of {recipe.batch_size}: each batch shows some of them more than once"
-        )
-    if recipe.batch_size == 1 and recipe.has_batch_norm:
-        display.say("  a batch of one image: batch norm of dense layers uses its running averages; --set batch_size=8")
-
-
-def class_balance(names: Sequence[str], counts: Sequence[int]) -> str:
-    """Return "cats 62 %, dogs 38 %": the share of each class, of up to twelve."""
-    total = max(sum(counts), 1)
-    shown = [f"{name} {count / total:.1%}" for name, count in zip(names, counts, strict=False)]
-    more = [f"and {len(shown) - MOST_CLASSES_SHOWN} more"] if len(shown) > MOST_CLASSES_SHOWN else []
-    return ", ".join([*shown[:MOST_CLASSES_SHOWN], *more])

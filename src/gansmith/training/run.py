@@ -76,7 +76,7 @@ def train(
     """
     intervals = Intervals(save_every, keep_every, evaluate_every, patience)
     counts = {"channels": channels, **asdict(intervals)}
-    if problems := _call_problems(recipe, overrides, size, seed, counts, fit, device):
+    if problems := call_problems(recipe, overrides, size, seed, counts, fit, device):
         raise UsageError(problems)
     request = Request(recipe, tuple(overrides), size, channels, conditional, fit)
     options = Options(allow_bad, track)
@@ -84,10 +84,10 @@ def train(
     return _train(job, device, options, quiet)
 
 
-def _call_problems(
+def call_problems(
     recipe: Any, overrides: Any, size: Any, seed: Any, counts: dict[str, Any], fit: Any, device: Any
 ) -> list[str]:
-    """Return what a Python caller got wrong; the command line has checked its texts before."""
+    """Return what a Python caller of `train` or `sweep` got wrong; the command line has checked its texts before."""
     problems = []
     if not isinstance(recipe, str | Recipe):
         problems.append(f"recipe={recipe!r}: give a name or a Recipe")
@@ -147,20 +147,20 @@ def rerun(
 def _train(job: Job, device_name: str, options: Options, quiet: bool) -> Run:
     """Train in this process, or in all that torchrun started, of which this is one."""
     if not ranks.were_launched():
-        return _train_in(job, runtime.choose_device(device_name), options, quiet)
+        return train_in(job, runtime.choose_device(device_name), options, Display(quiet))
     uses_gpus = device_name != "cpu" and torch.cuda.is_available()
     with ranks.joined("cuda" if uses_gpus else "cpu"):
         is_own = uses_gpus and device_name in ("auto", "cuda")
         device = runtime.choose_device(f"cuda:{ranks.local_rank()}" if is_own else device_name)
         if device.type == "cuda":
             torch.cuda.set_device(device)
-        run = _train_in(job, device, options, quiet)
+        run = train_in(job, device, options, Display(quiet or not ranks.current().is_first))
         ranks.wait_for_all()
         return run
 
 
-def _train_in(job: Job, device: torch.device, options: Options, quiet: bool) -> Run:
-    display = Display(quiet or not ranks.current().is_first)
+def train_in(job: Job, device: torch.device, options: Options, display: Display) -> Run:
+    """Train in this process on a device, telling a display, which is closed; raises as `train`."""
     try:
         restarts, most = ranks.num_restarts()
         if restarts:

@@ -1,0 +1,20 @@
+"""What is said of the data before training."""
+
+from __future__ import annotations
+
+import pytest
+
+from gansmith.training.description import few_images_lines
+
+
+@pytest.mark.parametrize(("count", "said"), [(1, "only 1 image to"), (100, "only 100 images to"), (999, "only 999 ")])
+def test_few_images_are_warned_of_with_what_helps(count, said):
+    warning, helps, judge = few_images_lines(count)
+    assert warning.startswith(f"warning: {said}")
+    assert "more images" in helps
+    assert "augmentation.policy" in helps
+    assert "memorisation" in judge
+
+
+def test_enough_images_are_not_warned_of():
+    assert few_images_lines(1_000) == []
