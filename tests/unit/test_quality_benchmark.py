@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import sys
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import pytest
@@ -88,7 +88,7 @@ class TestFile:
         path, kept = tmp_path / "new" / "results.jsonl", results(quality, [1.0], [2.0])
         assert quality.read_results(path) == []
         for each in kept:
-            quality.append_result(path, each)
+            quality.append_line(path, asdict(each))
         read = quality.read_results(path)
         assert [each.method for each in read] == [each.method for each in kept[::-1]]
         assert read == kept[::-1]
