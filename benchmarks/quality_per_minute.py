@@ -17,7 +17,6 @@ from __future__ import annotations
 
 import argparse
 import hashlib
-import math
 import shutil
 import sys
 import tempfile
@@ -28,6 +27,7 @@ from statistics import fmean
 from typing import Any, NamedTuple
 
 import torch
+import trainings
 from busy import MOST_OTHERS
 from data import default_data
 from quality_training import PLAIN
@@ -37,7 +37,7 @@ import gansmith
 from gansmith import runtime
 from gansmith.data import open_data
 from gansmith.errors import GansmithError
-from gansmith.evaluation.intervals import Interval, seeds_interval
+from gansmith.evaluation.intervals import Interval
 from gansmith.recipes import recipe_function
 
 HERE, ROOT = Path(__file__).parent, Path(__file__).parents[1]
@@ -221,16 +221,8 @@ def read_results(path: Path) -> list[Result]:
 
 
 def ratio_of(results: Sequence[Result]) -> tuple[float, Interval | None]:
-    """Return fd_classifier of `auto` over that of the plain loop: the geometric mean over seeds, and from three seeds
-    on, its 95 % interval (Student's t on the logarithms).
-    """
-    values = {(result.method, result.seed): result.fd_classifier for result in results}
-    seeds = sorted({result.seed for result in results})
-    logs = [math.log(values[JUDGED, seed] / values[PLAIN, seed]) for seed in seeds]
-    if len(logs) < 3:
-        return math.exp(fmean(logs)), None
-    low, high = seeds_interval(logs)
-    return math.exp(fmean(logs)), (math.exp(low), math.exp(high))
+    """Return fd_classifier of `auto` over that of the plain loop, as `trainings.ratio_of` does."""
+    return trainings.ratio_of({(each.method, each.seed): each.fd_classifier for each in results}, JUDGED, PLAIN)
 
 
 def table(results: Sequence[Result], plan: Plan) -> str:

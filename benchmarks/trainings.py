@@ -1,12 +1,14 @@
-"""What the benchmarks of quality share: trainings in processes of their own, and a file with a line for each."""
+"""What benchmarks of quality share: trainings in processes of their own, files with a line for each, ratios."""
 
 from __future__ import annotations
 
 import json
+import math
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from statistics import fmean
 from typing import Any
 
 from busy import Meter, children_seconds
@@ -14,6 +16,7 @@ from busy import Meter, children_seconds
 from gansmith import runtime
 from gansmith.budget import Budget
 from gansmith.data import open_source
+from gansmith.evaluation.intervals import Interval, seeds_interval
 from gansmith.recipe import Recipe
 from gansmith.request import Request
 from gansmith.training.log import Display
@@ -68,3 +71,26 @@ def append_line(path: Path, record: dict[str, Any]) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("a") as file:
         file.write(json.dumps(record) + "\n")
+
+
+def ratio_of(values: Mapping[tuple[str, int], float], first: str, second: str) -> tuple[float, Interval | None]:
+    """Return how many times a method's value is of another's: the geometric mean over the seeds that both have.
+
+    From three seeds on with its 95 % interval (Student's t on the logarithms).
+
+    Args:
+        values: above 0, by method and seed.
+        first: a method.
+        second: the method it is compared with.
+
+    Raises:
+        ValueError: they have no seed in common.
+    """
+    seeds = sorted(seed for method, seed in values if method == first and (second, seed) in values)
+    if not seeds:
+        raise ValueError(f"{first} and {second} have no seed in common")
+    logs = [math.log(values[first, seed] / values[second, seed]) for seed in seeds]
+    if len(logs) < 3:
+        return math.exp(fmean(logs)), None
+    low, high = seeds_interval(logs)
+    return math.exp(fmean(logs)), (math.exp(low), math.exp(high))
