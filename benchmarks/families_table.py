@@ -13,7 +13,7 @@ from trainings import ratio_of
 METHODS = ("mlp", "dcgan-28", "dense-conv", "resnet", "vae", "r3gan-small", "auto")
 BASE = ("mlp", "dcgan-28", "dcgan-32", "dense-conv", "resnet")
 ALL = ("mlp", "dcgan-28", "dcgan-32", "dense-conv", "resnet", "vae", "r3gan-small", "auto")
-QUICK_METHODS = ("dcgan-28", "resnet", "vae", "auto")
+QUICK_METHODS = ("dcgan-28", "resnet", "auto")
 JUDGED, TEXTBOOK = "auto", "dcgan-28"
 MOST_OF_TEXTBOOK, MOST_OF_BEST = 0.2, 0.6
 LEAST_SURE, CLASS_SHARES = 0.85, (0.05, 0.15)

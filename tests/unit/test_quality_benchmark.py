@@ -3,29 +3,19 @@
 from __future__ import annotations
 
 import math
-import sys
 from dataclasses import asdict, replace
-from pathlib import Path
 
 import pytest
 
 from gansmith import runtime
 from gansmith.facts import MachineFacts
-
-BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
+from tests.benchmark_modules import benchmark
 
 
 @pytest.fixture(scope="module")
 def quality():
-    before = set(sys.modules)
-    sys.path.insert(0, str(BENCHMARKS))
-    import quality_per_minute
-
-    yield quality_per_minute
-    sys.path.remove(str(BENCHMARKS))
-    for name in set(sys.modules) - before:
-        if getattr(sys.modules[name], "__file__", None) and Path(sys.modules[name].__file__).parent == BENCHMARKS:
-            del sys.modules[name]
+    with benchmark("quality_per_minute") as module:
+        yield module
 
 
 def result(quality, method: str, seed: int, value: float, **changes):
