@@ -226,8 +226,9 @@ def caption(results: Sequence[Result]) -> str:
         f"MNIST, {first.minutes:g} minutes of training each, mean of seeds {', '.join(map(str, seeds))}; "
         f"{first.num_samples:,} samples, read by a classifier of the same data"
         + (f" (held-out real images: {ideal[0]:.1f})" if ideal else ""),
-        f"sure: share of samples that it gives a class with more than 0.9. `resnet` is at width 32. {'; '.join(machines)}, "
-        f"{' and '.join(sorted({each.precision for each in results}))}",
+        "sure: share of samples that it gives a class with more than 0.9",
+        "`resnet` is at width 32",
+        f"{'; '.join(machines)}, {' and '.join(sorted({each.precision for each in results}))}",
         *(f"{what}: {value:.2f} ({spread})" for what, value, spread, _ in ratios(results)),
     ]
     if disturbed := sum(each.is_disturbed for each in results):
