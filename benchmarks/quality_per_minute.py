@@ -17,10 +17,7 @@ from __future__ import annotations
 
 import argparse
 import hashlib
-import json
-import math
 import shutil
-import subprocess
 import sys
 import tempfile
 from collections.abc import Sequence
@@ -30,20 +27,18 @@ from statistics import fmean
 from typing import Any, NamedTuple
 
 import torch
-from busy import MOST_OTHERS, Meter, children_seconds
+import trainings
+from busy import MOST_OTHERS
 from data import default_data
 from quality_training import PLAIN
+from trainings import append_line, read_lines, resolved_recipe, train_apart
 
 import gansmith
 from gansmith import runtime
-from gansmith.budget import Budget
-from gansmith.data import open_data, open_source
+from gansmith.data import open_data
 from gansmith.errors import GansmithError
-from gansmith.evaluation.intervals import Interval, seeds_interval
+from gansmith.evaluation.intervals import Interval
 from gansmith.recipes import recipe_function
-from gansmith.request import Request
-from gansmith.training.log import Display
-from gansmith.training.preparation import resolve
 
 HERE, ROOT = Path(__file__).parent, Path(__file__).parents[1]
 RESULT, RUNS = ROOT / "docs" / "results" / "quality_per_minute.jsonl", ROOT / "runs" / "quality_per_minute"
@@ -175,7 +170,7 @@ class Benchmark:
                 result = next((each for each in there if each.seed == seed and each.key == key), None)
                 if result is None or (result.is_disturbed and self.plan.is_judged):
                     result = self._trained(method, seed, key, is_anew=again or result is not None)
-                    append_result(self.out, result)
+                    append_line(self.out, asdict(result))
                 print(f"{method}, seed {seed}: fd_classifier {result.fd_classifier:.2f}", flush=True)
                 found[method, seed] = result
         return [found[method, seed] for method in self.plan.methods for seed in self.plan.seeds]
@@ -186,8 +181,7 @@ class Benchmark:
         if is_plain:
             recipe = recipe_function(PLAIN.removeprefix("plain "))()
         else:
-            device, budget = runtime.choose_device(), Budget(minutes=self.plan.minutes)
-            recipe = resolve(Request(method), open_source(self.data), device, budget, Display(quiet=True)).recipe
+            recipe = resolved_recipe(method, str(self.data), self.plan.minutes)
         plain_hash = self.plain_hash if is_plain else None
         return Key(method, self.plan.minutes, recipe.id, plain_hash, self.fingerprint, self.plan.num_samples)
 
@@ -196,14 +190,7 @@ class Benchmark:
         folder = self.runs / name
         if is_anew:
             shutil.rmtree(folder, ignore_errors=True)
-        words = [method, str(self.data), str(self.plan.minutes), str(seed), str(folder)]
-        meter, before = Meter(), children_seconds()
-        training = subprocess.run(
-            [sys.executable, str(HERE / "quality_training.py"), *words], stdout=subprocess.PIPE, text=True, check=False
-        )
-        others_share = meter.others_share(children_seconds() - before)
-        if training.returncode:
-            sys.exit(f"the training of {method}, seed {seed}, ended with exit code {training.returncode}")
+        trained, others_share = train_apart(method, str(self.data), self.plan.minutes, seed, folder)
         evaluation = gansmith.evaluate(
             folder, self.data, scores=["fd"], num_samples=key.num_samples, seed=SAMPLE_SEED, extractor="classifier"
         )
@@ -219,7 +206,7 @@ class Benchmark:
             gansmith=gansmith.__version__,
             machine=runtime.machine_facts(torch.device("cpu")),
             others_share=others_share,
-            **json.loads(training.stdout.splitlines()[-1]),
+            **trained,
         )  # fmt: skip
 
 
@@ -230,30 +217,12 @@ def hash_of(*files: Path) -> str:
 
 def read_results(path: Path) -> list[Result]:
     """Return the results in a file, the newest first; none where there is no file."""
-    if not path.exists():
-        return []
-    found = [json.loads(line) for line in reversed(path.read_text().splitlines())]
-    return [Result(**values | {"interval": values["interval"] and tuple(values["interval"])}) for values in found]
-
-
-def append_result(path: Path, result: Result) -> None:
-    """Add a line to the file, which is made if need be."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("a") as file:
-        file.write(json.dumps(asdict(result)) + "\n")
+    return [Result(**each | {"interval": each["interval"] and tuple(each["interval"])}) for each in read_lines(path)]
 
 
 def ratio_of(results: Sequence[Result]) -> tuple[float, Interval | None]:
-    """Return fd_classifier of `auto` over that of the plain loop: the geometric mean over seeds, and from three seeds
-    on, its 95 % interval (Student's t on the logarithms).
-    """
-    values = {(result.method, result.seed): result.fd_classifier for result in results}
-    seeds = sorted({result.seed for result in results})
-    logs = [math.log(values[JUDGED, seed] / values[PLAIN, seed]) for seed in seeds]
-    if len(logs) < 3:
-        return math.exp(fmean(logs)), None
-    low, high = seeds_interval(logs)
-    return math.exp(fmean(logs)), (math.exp(low), math.exp(high))
+    """Return fd_classifier of `auto` over that of the plain loop, as `trainings.ratio_of` does."""
+    return trainings.ratio_of({(each.method, each.seed): each.fd_classifier for each in results}, JUDGED, PLAIN)
 
 
 def table(results: Sequence[Result], plan: Plan) -> str:

@@ -1,6 +1,6 @@
-"""One training of `quality_per_minute.py`, in a process of its own; its last line of output says as JSON what it did.
+"""One training of `quality_per_minute.py` or `families.py`, in a process of its own; its last line says what it did.
 
-python benchmarks/quality_training.py METHOD DATA MINUTES SEED FOLDER
+python benchmarks/quality_training.py METHOD DATA MINUTES SEED FOLDER [FIELD=VALUE ...]
 """
 
 from __future__ import annotations
@@ -27,14 +27,14 @@ WORKERS = 0
 
 def main() -> None:
     """Train and say what was done."""
-    method, data, minutes, seed, folder = sys.argv[1:]
-    train = train_plain if method == PLAIN else train_ours
-    print(json.dumps(train(method, data, float(minutes), int(seed), Path(folder))))
+    method, data, minutes, seed, folder, *overrides = sys.argv[1:]
+    given = (method, data, float(minutes), int(seed), Path(folder))
+    print(json.dumps(train_plain(*given) if method == PLAIN else train_ours(*given, overrides)))
 
 
-def train_ours(method: str, data: str, minutes: float, seed: int, folder: Path) -> dict[str, Any]:
+def train_ours(method: str, data: str, minutes: float, seed: int, folder: Path, overrides: list[str]) -> dict[str, Any]:
     """Train the recipe of that name as the product does, or go on with a training that was interrupted."""
-    run = gansmith.train(data, method, minutes=minutes, seed=seed, out=folder, quiet=True)
+    run = gansmith.train(data, method, overrides=overrides, minutes=minutes, seed=seed, out=folder, quiet=True)
     return {
         "recipe_id": run.recipe.id,
         "precision": run.recipe.precision,

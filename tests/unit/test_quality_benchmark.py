@@ -3,29 +3,19 @@
 from __future__ import annotations
 
 import math
-import sys
-from dataclasses import replace
-from pathlib import Path
+from dataclasses import asdict, replace
 
 import pytest
 
 from gansmith import runtime
 from gansmith.facts import MachineFacts
-
-BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
+from tests.benchmark_modules import benchmark
 
 
 @pytest.fixture(scope="module")
 def quality():
-    before = set(sys.modules)
-    sys.path.insert(0, str(BENCHMARKS))
-    import quality_per_minute
-
-    yield quality_per_minute
-    sys.path.remove(str(BENCHMARKS))
-    for name in set(sys.modules) - before:
-        if getattr(sys.modules[name], "__file__", None) and Path(sys.modules[name].__file__).parent == BENCHMARKS:
-            del sys.modules[name]
+    with benchmark("quality_per_minute") as module:
+        yield module
 
 
 def result(quality, method: str, seed: int, value: float, **changes):
@@ -88,7 +78,7 @@ class TestFile:
         path, kept = tmp_path / "new" / "results.jsonl", results(quality, [1.0], [2.0])
         assert quality.read_results(path) == []
         for each in kept:
-            quality.append_result(path, each)
+            quality.append_line(path, asdict(each))
         read = quality.read_results(path)
         assert [each.method for each in read] == [each.method for each in kept[::-1]]
         assert read == kept[::-1]
