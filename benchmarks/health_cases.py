@@ -61,10 +61,11 @@ FAILURES = {
         reason="there is nothing else to learn; with all eight of them drawn, it is no collapse",
     ),
     "clip 1.0": Case(
-        MNIST, "dcgan-28", 24_000, (*NARROW, "loss=wasserstein", "regularisation.weight_clipping=1.0"),
+        MNIST, "mlp", 400_000, ("loss=wasserstein", "discriminator_steps=5", "regularisation.weight_clipping=1.0"),
         expected=("mode collapse", "diverged"),
-        reason="D is hardly bounded, its gradients explode (Gulrajani et al. 2017, figure 1b); on seed 100 they grew a "
-        "hundredfold, and G made one picture after another, each for all latents",
+        reason="D is hardly bounded, its gradients explode (Gulrajani et al. 2017, figure 1b): on seed 100 losses were "
+        "in the thousands from the beginning and 70 % of pairs of samples near-identical; dcgan-28, whose weights stay "
+        "far below 1 for so few steps, learns even so",
     ),
 }  # fmt: skip
 

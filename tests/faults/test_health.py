@@ -15,12 +15,12 @@ from gansmith.report import load_report
 from gansmith.training import loop
 from gansmith.training.log import Metrics
 
-FROZEN_DISCRIMINATOR = (
-    "generator.hidden=[32]", "discriminator.hidden=[32]", "generator.latent_dim=8", "batch_size=32",
-    "generator_optimizer.learning_rate=0.02", "discriminator_optimizer.learning_rate=1e-9", "precision=float32",
+SHRINKING = (
+    "generator.hidden=[16]", "discriminator.hidden=[16]", "generator.latent_dim=4", "batch_size=32",
+    "generator_optimizer.learning_rate=0.01", "regularisation.l1=1", "precision=float32",
 )  # fmt: skip
-"""G finds the one picture that a D that never learns likes best."""
-IMAGES, MORE = 24_000, 26_000
+"""L1 so strong that no weight is left: G makes one grey picture for all latents."""
+IMAGES, MORE = 20_000, 21_000
 
 
 def trained(folder: Path, images: int) -> str:
@@ -28,7 +28,7 @@ def trained(folder: Path, images: int) -> str:
     console = io.StringIO()
     with pytest.MonkeyPatch.context() as patch, contextlib.redirect_stdout(console):
         patch.setattr(loop, "LOG_INTERVAL_SECONDS", 0.01)
-        gansmith.train("digits", "mlp", overrides=FROZEN_DISCRIMINATOR, images=images, out=folder)
+        gansmith.train("digits", "mlp", overrides=SHRINKING, images=images, out=folder)
     return console.getvalue()
 
 
@@ -58,7 +58,7 @@ def test_stands_in_every_record_from_then_on(collapsed):
     assert words[0] is None
     assert words[-1] == "mode collapse"
     assert words == sorted(words, key=lambda word: word is not None)
-    assert records[-1]["near_identical"] > 0.5
+    assert next(record for record in reversed(records) if "near_identical" in record)["near_identical"] > 0.99
 
 
 def test_is_shown_of_the_run(collapsed, capsys):
