@@ -5,7 +5,7 @@ A run stores both: resuming compares the request and goes on with the stored rec
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from gansmith import sizes
@@ -22,6 +22,8 @@ LARGEST_DEFAULT_SIDE = 64
 """Pixels. Larger images are reduced to this unless a size is asked for."""
 USUAL_MACHINE = MachineFacts("any machine", "float32", 100.0, 2**33)
 """What a request is checked against before the real one is known."""
+DEPENDS_ON_SIZE = ".attention"
+"""Ends the names of settings whose values fit images of some sizes."""
 POINTS = DataFacts(10_000, 8, (1, 1), True, 2)
 
 
@@ -131,6 +133,10 @@ class Request:
         if isinstance(self.recipe, str) and self.recipe not in RECIPE_NAMES:
             hint = near_matches(self.recipe, RECIPE_NAMES)
             return [f"--recipe {self.recipe}: there is no such recipe{hint}; there are {', '.join(RECIPE_NAMES)}"]
+        if self.size is None and isinstance(self.recipe, str):
+            kept = tuple(text for text in self.overrides if not text.partition("=")[0].endswith(DEPENDS_ON_SIZE))
+            if kept != self.overrides:  # judged with the rest, once the data tell the size
+                return replace(self, overrides=kept).problems()
         native = self.recipe if isinstance(self.recipe, Recipe) else RECIPES.get(self.recipe, RECIPES["dcgan-small"])()
         images = DataFacts(10_000, native.num_classes or 10, native.size, True, native.channels)
         found = self._problems_with(images)

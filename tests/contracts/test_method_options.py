@@ -17,8 +17,9 @@ from gansmith.penalties import PENALTIES, moved
 from gansmith.recipe import PenaltySettings, Recipe, Regularisation
 from gansmith.settings import TopK
 from gansmith.training.draws import Draws
+from gansmith.training.estimate import estimate
 from gansmith.training.graph import why_not_recorded
-from gansmith.training.lecam import DECAY, Anchors
+from gansmith.training.lecam import DECAY, Anchors, move_anchors
 from gansmith.training.memory import choose_micro_batch
 from gansmith.training.scoring import logits_of_pair
 from gansmith.training.step import discriminator_step, generator_step
@@ -26,6 +27,10 @@ from tests.contracts.test_methods import CPU, OBJECTIVE, advance, batches_of, be
 
 OPTIONS = {
     "attention": ("generator.attention=4", "discriminator.attention=4"),
+    "attention with penalties": (
+        "generator.attention=4", "discriminator.attention=4", "penalties.r1.weight=0.1",
+        "penalties.gradient_penalty.weight=1",
+    ),
     "minibatch_std": ("discriminator.minibatch_std=true",),
     "minibatch_std with r1": ("discriminator.minibatch_std=true", "penalties.r1.weight=0.1"),
     "top_k": ("top_k={interval_images: 8, gamma: 0.8}",),
@@ -99,6 +104,22 @@ def test_reals_and_fakes_are_scored_as_in_batches_of_their_own():
         assert torch.equal(together[1], discriminator(fake, None))
         one_pass = discriminator(torch.cat([real, fake]), None).chunk(2)
     assert not torch.allclose(one_pass[0], together[0])
+
+
+def test_in_a_simultaneous_step_g_gets_the_gradient_of_its_own_loss():
+    recipe = with_option("dcgan-small", "minibatch_std", "update=simultaneous", "discriminator.normalisation=null")
+    found, expected = begin(recipe), begin(recipe)
+    batches, draws = batches_of(recipe, 0), OBJECTIVE.draws(found)
+    generator = expected.modules["generator"]
+    fake = generator(draws[0].latents, None)
+    loss = LOSSES[recipe.loss].g(fake.new_zeros(8), expected.modules["discriminator"](fake, None)).mean()
+    gradients: list[torch.Tensor] = []
+    found.optimizers["generator"].register_step_pre_hook(
+        lambda *_: gradients.extend(parameter.grad.clone() for parameter in found.modules["generator"].parameters())
+    )
+    OBJECTIVE.update(found, batches, draws)
+    for mine, other in zip(gradients, torch.autograd.grad(loss, list(generator.parameters())), strict=True):
+        torch.testing.assert_close(mine, other, atol=1e-6, rtol=1e-4)
 
 
 @pytest.mark.parametrize("batch", [1, 2, 5, 7])
@@ -233,6 +254,20 @@ def test_lecam_adds_its_weight_times_its_mean_to_ds_loss(update):
     for mine, other in zip(gradients, expected, strict=True):
         torch.testing.assert_close(mine, other, atol=1e-5, rtol=1e-4)
     assert measured["penalty_lecam"].item() == pytest.approx(values.mean().item(), rel=1e-4)
+
+
+def test_logits_that_are_no_numbers_do_not_move_the_anchors():
+    state = begin(small("mlp", regularisation=Regularisation(lecam=0.3)))
+    move_anchors(state, [(torch.ones(4), torch.full((4,), torch.nan))])
+    assert state.modules["lecam"].real.item() == pytest.approx(1 - DECAY)
+    assert state.modules["lecam"].fake.item() == 0
+
+
+def test_an_estimate_lists_what_learns_alone():
+    recipe = small("mlp", regularisation=Regularisation(lecam=0.3))
+    found = estimate(recipe, OBJECTIVE, CPU)
+    assert found.parameters.keys() == {"generator", "discriminator"}
+    assert {layer.network for layer in found.layers} == {"generator", "discriminator"}
 
 
 def test_anchors_are_state_without_parameters_or_optimiser():

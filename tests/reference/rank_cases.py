@@ -191,6 +191,9 @@ MISTAKES: dict[str, tuple[str, Callable[[], object]]] = {
         "mlp gradient penalty",
         lambda: mock.patch.object(ranks, "rand", lambda count, rng, device: torch.rand(count, generator=rng)),
     ),
+    "anchors of each rank": (
+        "mlp lecam, in parts", lambda: mock.patch.object(ranks, "sum_in_place", lambda sums: None)
+    ),
     "batch norm of each rank": (
         "dcgan-28, synchronised", lambda: mock.patch(f"{__name__}.synchronised", lambda module: None)
     ),

@@ -217,3 +217,16 @@ def test_different_requests_have_different_values():
     ]
     texts = {json.dumps(request.as_dict()) for request in requests}
     assert len(texts) == len(requests)
+
+
+def test_where_attention_can_sit_is_judged_once_the_size_is_known():
+    request = Request("dcgan-small", ("discriminator.attention=8", "loss=hing"))
+    (problem,) = request.problems()
+    assert "'hing' is not one of" in problem
+    request = Request("dcgan-small", ("discriminator.attention=8",))
+    assert request.problems() == []
+    assert resolved_recipe(request, (16, 16), 1, "float32").discriminator.attention == 8
+    with pytest.raises(UsageError, match=r"attention 8: the dcgan discriminator of 28x28 images .* are 14, 7$"):
+        resolved_recipe(request, (28, 28), 1, "float32")
+    (problem,) = Request("dcgan-small", ("discriminator.attention=8",), size=(28, 28)).problems()
+    assert "attention 8" in problem

@@ -12,6 +12,7 @@ import gansmith
 from gansmith import runtime, sampling
 from gansmith.build import build_generator
 from gansmith.facts import Classes
+from gansmith.layers.attention import SelfAttention
 from gansmith.layers.fold import fold_batch_norm
 from gansmith.layers.fourier import FourierConvTranspose2d
 from gansmith.networks import GENERATORS
@@ -109,6 +110,17 @@ def test_fixed_kernels_do_not_follow_the_weights(size: tuple[int, int], kernel: 
     expected = layer(maps)
     nn.init.zeros_(layer.weight)
     torch.testing.assert_close(layer(maps), expected, atol=1e-12, rtol=0)
+
+
+@pytest.mark.parametrize("name", ["dcgan-28", "dcgan-32", "resnet"])
+def test_a_generator_with_attention_is_folded_to_the_same_function(name: str) -> None:
+    recipe = RECIPES[name]().shrunk()
+    settings = recipe.generator.model_copy(update={"attention": recipe.size[0] // 2})
+    generator = with_statistics(build_generator(recipe.replace(generator=settings))).double().eval()
+    (attention,) = (layer for layer in generator.modules() if isinstance(layer, SelfAttention))
+    attention.gamma.data.fill_(0.5)
+    latents = torch.randn(3, generator.latent_dim, dtype=torch.float64)
+    torch.testing.assert_close(generator.for_sampling()(latents, None), generator(latents, None))
 
 
 @pytest.fixture(scope="module", params=["dcgan-28", "resnet"])

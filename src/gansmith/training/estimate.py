@@ -126,7 +126,7 @@ def _layers_of(state: TrainState, objective: Objective, batches: dict[str, Batch
             layers[layer] = Layer(network, kind, tuple(output.shape[1:]), num_parameters(layer))
 
     for network, module in state.modules.items():
-        for layer in _layers_in(module):
+        for layer in _layers_in(module) if num_parameters(module) else ():
             hooks.append(layer.register_forward_hook(lambda m, _, out, network=network: note(network, m, out)))
     objective.step(state, batches)
     for hook in hooks:

@@ -51,6 +51,8 @@ def lecam_of(state: TrainState, real_logits: Tensor, fake_logits: Tensor) -> dic
 def move_anchors(state: TrainState, logits: Sequence[tuple[Tensor, Tensor]]) -> None:
     """Move the anchors by a hundredth towards the mean logits of a discriminator step, over the batch of all ranks.
 
+    Logits that are no numbers move nothing: an anchor would never be one again.
+
     Args:
         state: its anchors are changed, if it has any.
         logits: of reals and of fakes, each (n,), of each part of this rank's share.
@@ -60,5 +62,5 @@ def move_anchors(state: TrainState, logits: Sequence[tuple[Tensor, Tensor]]) -> 
         sums = torch.stack([torch.cat(kind).sum() for kind in zip(*logits, strict=True)])
         ranks.sum_in_place(sums)
         count = ranks.current().size * sum(len(real) for real, _ in logits)
-        anchors.real.lerp_(sums[0] / count, 1 - DECAY)
-        anchors.fake.lerp_(sums[1] / count, 1 - DECAY)
+        for anchor, mean in zip((anchors.real, anchors.fake), sums / count, strict=True):
+            anchor.lerp_(torch.where(mean.isfinite(), mean, anchor), 1 - DECAY)
