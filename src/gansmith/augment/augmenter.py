@@ -229,11 +229,13 @@ class Augmenter(nn.Module):
         mixing = ((along - own) / 3)[:, None, None] + turned[:, None, None] * self._around_grey
         return own, along * values["brightness"], mixing
 
-    def _diffaugment_colour(self, values: Values) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    def _diffaugment_colour(self, values: Values) -> tuple[Tensor, Tensor, Tensor | None, Tensor]:
         """Return `own`, `offset`, `mixing` and `image_mean` of: brightness, saturation around the mean of a pixel's
         channels, contrast around the image's mean.
         """
         contrast, saturation = 1 + values["contrast"], 1 + values["saturation"]
+        if self._channels == 1:  # nothing but grey
+            return contrast, values["brightness"], None, -values["contrast"]
         own = contrast * saturation
         mixing = ((contrast - own) / self._channels)[:, None, None].expand(-1, self._channels, self._channels)
         return own, values["brightness"], mixing, -values["contrast"]

@@ -40,10 +40,10 @@ class Transformation:
 
     def part(self, start: int, stop: int) -> Self:
         """Return what is done to the images from `start` to before `stop`."""
-        if self is UNCHANGED:
-            return self
         values = {each.name: getattr(self, each.name) for each in fields(self)}
         cut = {name: value[start:stop] for name, value in values.items() if isinstance(value, Tensor)}
+        if all(len(part) == len(values[name]) for name, part in cut.items()):
+            return self  # the usual case, a batch whole
         return type(self)(**{**values, **cut})
 
     def __call__(self, images: Tensor) -> Tensor:
