@@ -14,7 +14,8 @@ SAMPLING, RESNET_B32, RANKS = "sampling", "resnet-b32", "ranks"
 SAMPLED_RECIPE, DIVIDED_RECIPE = "dcgan-28", "dcgan-small"
 CONVOLUTIONAL_ROWS = ("dcgan-28", "dcgan-32", "dense-conv", RESNET_B32, "dcgan-small", "vae", "r3gan-small")
 DEFAULT_ROWS = ("mlp", *CONVOLUTIONAL_ROWS, SAMPLING, RANKS, "resnet")
-ROW_NAMES = (*dict.fromkeys((*DEFAULT_ROWS, *RECIPES)),)
+ROW_NAMES = (*dict.fromkeys((*DEFAULT_ROWS, *(name for name in RECIPES if RECIPES[name]().burn_in is None))),)
+"""The plain loop does no burn-in."""
 
 
 @dataclass(frozen=True)
