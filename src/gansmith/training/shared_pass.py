@@ -64,7 +64,7 @@ def collect_from_one_pass(
     with runtime.autocast(state.device, state.recipe.precision):
         if isinstance(discriminator, PiecewiseLinear):
             return _by_repeating(state, discriminator, images, labels, weights, count)
-        logits = discriminator(images, labels)
+        logits = discriminator(images.view_as(images), labels)
         (slopes,) = torch.autograd.grad(logits.sum(), images, create_graph=True)
     values = _half_squares(slopes)
     losses = LOSSES[state.recipe.loss].d(*logits.chunk(2))
@@ -79,6 +79,7 @@ def _by_repeating(
 ) -> Scored:  # fmt: skip
     """Do it without differentiating twice (`layers/piecewise.py`), to rounding the same."""
     recorded = RecordedPass()
+    images = images.view_as(images)  # as in `penalties.input_gradients`
     logits = discriminator.run(images, labels, recorded)
     losses = LOSSES[state.recipe.loss].d(*logits.chunk(2))
     (starts,) = torch.autograd.grad(mean_over_ranks(losses, count), logits, retain_graph=True)
