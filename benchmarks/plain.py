@@ -74,6 +74,12 @@ def negative_elbo(images: Tensor, mean: Tensor, log_variance: Tensor, reconstruc
 
 def refuse_what_is_not_done(recipe: dict) -> None:
     """Raise ValueError for a recipe that asks for more than this file does."""
+    if found := reasons_to_refuse(recipe):
+        raise ValueError(f"the plain loop does no {', no '.join(found)}; take a recipe without")
+
+
+def reasons_to_refuse(recipe: dict) -> list[str]:
+    """Return what a recipe asks for that is not done here."""
     adversarial = recipe["objective"] == "adversarial"
     optimizers = [recipe[name]["name"] for name in ("generator_optimizer", "discriminator_optimizer") if name in recipe]
     reasons = {
@@ -101,8 +107,7 @@ def refuse_what_is_not_done(recipe: dict) -> None:
             for name in ("generator", "discriminator")
         ),
     }
-    if found := [reason for reason, applies in reasons.items() if applies]:
-        raise ValueError(f"the plain loop does no {', no '.join(found)}; take a recipe without")
+    return [reason for reason, applies in reasons.items() if applies]
 
 
 def plain_networks(recipe: dict) -> tuple[nn.Module, nn.Module]:
@@ -173,7 +178,7 @@ class PlainLoop:
         if penalty not in self.recipe["penalties"]:
             return self.discriminator(images), 0.0
         images.requires_grad_(True)
-        logits = self.discriminator(images)
+        logits = self.discriminator(images.view_as(images))  # a view: torch counts operations by hooks leaves refuse
         (gradients,) = torch.autograd.grad(logits.sum(), images, create_graph=True)
         return logits, self.recipe["penalties"][penalty]["weight"] / 2 * (gradients**2).sum((1, 2, 3))
 

@@ -54,12 +54,12 @@ class Stage(nn.Module):
     def __init__(self, before: int, width: int, num_blocks: int, resampling: str | None) -> None:
         super().__init__()
         self.transition = nn.Identity() if before == width else nn.Conv2d(before, width, 1, bias=False)
-        self.double = Resampling(width, True) if resampling == "double" else nn.Identity()
-        self.halve = Resampling(before, False) if resampling == "halve" else nn.Identity()
+        self.doubling = Resampling(width, True) if resampling == "double" else nn.Identity()
+        self.halving = Resampling(before, False) if resampling == "halve" else nn.Identity()
         self.blocks = nn.Sequential(*(Block(width) for _ in range(num_blocks)))
 
     def forward(self, maps: Tensor) -> Tensor:
-        return self.blocks(self.double(self.transition(self.halve(maps))))
+        return self.blocks(self.doubling(self.transition(self.halving(maps))))
 
 
 def stages_of(widths: list[int], num_blocks: int, resampling: str) -> nn.Sequential:

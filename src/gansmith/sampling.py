@@ -129,7 +129,7 @@ def _computed(generator: nn.Module, latents: Tensor, labels: Tensor | None, prec
             samples: Tensor = generator(latents, labels)
     finally:
         generator.train(was_training)
-    return samples.float().clamp(-1, 1).cpu()  # not every generator ends in tanh
+    return samples.float().cpu()
 
 
 def sample(

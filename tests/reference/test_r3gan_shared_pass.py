@@ -12,6 +12,7 @@ from gansmith.data import Batch
 from gansmith.losses import LOSSES
 from gansmith.recipe import SGD, MLPDiscriminator, MLPGenerator, R3GANDiscriminator, R3GANGenerator, Recipe
 from gansmith.training.adversarial import Adversarial
+from gansmith.training.estimate import step_flops
 
 OBJECTIVE, CPU = Adversarial(), torch.device("cpu")
 R3GAN = (R3GANGenerator(width=16, constant=1, blocks=1), R3GANDiscriminator(width=16, constant=1, blocks=2))
@@ -107,6 +108,14 @@ def test_in_bfloat16_it_is_near_the_exact_gradient():
     assert all(gradient.dtype == torch.float32 for gradient in rough.values())
     one, other = (torch.cat([gradients[name].flatten() for name in exact]) for gradients in (exact, rough))
     assert (other - one).norm() < 0.05 * one.norm()
+
+
+def test_its_operations_can_be_counted_and_are_fewer_than_of_separate_passes():
+    def flops(**changes) -> float:
+        return step_flops(recipe_of(**changes), OBJECTIVE, CPU)
+
+    bare, shared, separate = flops(penalties={}), flops(penalties_share_pass=True), flops()
+    assert bare < shared < 0.8 * separate
 
 
 def test_penalties_between_images_cannot_share_it():

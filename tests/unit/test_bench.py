@@ -22,7 +22,7 @@ from gansmith.bench.measure import Result, measure_sampling, measure_training
 from gansmith.bench.member import contender_of
 from gansmith.bench.profile import GROUPS, group_of, shares_of_time
 from gansmith.bench.roof import Roof
-from gansmith.bench.rows import DEFAULT_ROWS, ROW_NAMES, Row, row_of, row_problems
+from gansmith.bench.rows import DEFAULT_ROWS, ROW_NAMES, Row, is_done_plainly, row_of, row_problems
 from gansmith.bench.table import HEAD, lines_of
 from gansmith.bench.teams import Team
 from gansmith.cli import main
@@ -144,7 +144,7 @@ class TestRows:
             plain = contenders.plain_module()
             plain.refuse_what_is_not_done(row_of(name).recipe.model_dump(mode="json"))
         assert set(DEFAULT_ROWS) <= set(ROW_NAMES)
-        assert {name for name in RECIPES if not RECIPES[name]().penalties} <= set(ROW_NAMES)
+        assert {name for name in RECIPES if is_done_plainly(RECIPES[name]())} <= set(ROW_NAMES)
 
     def test_resnet_b32_takes_one_step_of_each_player_with_32_images(self):
         recipe = row_of("resnet-b32", "bfloat16").recipe
@@ -192,7 +192,7 @@ class TestContenders:
 
     def test_the_plain_loop_is_found_and_its_hash_is_that_of_its_files(self):
         hashes = plain_hashes()
-        assert set(hashes) == {"plain.py", "plain_models.py"}
+        assert set(hashes) == {"plain.py", "plain_models.py", "plain_r3gan.py"}
         for name, digest in hashes.items():
             told = subprocess.run(["sha256sum", contenders.plain_folder() / name], capture_output=True, text=True)
             assert told.stdout[:12] == digest
@@ -210,7 +210,9 @@ class TestContenders:
 
     def test_a_recipe_that_the_plain_loop_does_not_do_is_a_usage_error(self):
         with pytest.raises(UsageError, match="the plain loop does no penalties"):
-            contenders.plain_loop(RECIPES["mlp"]().replace(penalties={"r1": {"weight": 1.0}}), np.empty(0, np.uint8), 0)
+            contenders.plain_loop(
+                RECIPES["mlp"]().replace(penalties={"gradient_penalty": {"weight": 1.0}}), np.empty(0, np.uint8), 0
+            )
 
     def test_allocations_are_switched_and_switched_back(self):
         for switch in (runtime.keep_large_allocations, runtime.use_default_allocations, runtime.keep_large_allocations):

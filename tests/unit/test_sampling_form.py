@@ -26,6 +26,7 @@ CPU = torch.device("cpu")
 GENERATOR_SETTINGS = {
     f"{family}-{index}": (family, settings)
     for family, pairs in SETTINGS.items()
+    if hasattr(GENERATORS[family], "for_sampling")
     for index, settings in enumerate(dict.fromkeys(pair[0] for pair in pairs))
 }
 BATCH_NORMS = nn.modules.batchnorm._BatchNorm

@@ -13,9 +13,15 @@ from gansmith.settings import Precision
 SAMPLING, RESNET_B32, RANKS = "sampling", "resnet-b32", "ranks"
 SAMPLED_RECIPE, DIVIDED_RECIPE = "dcgan-28", "dcgan-small"
 CONVOLUTIONAL_ROWS = ("dcgan-28", "dcgan-32", "dense-conv", RESNET_B32, "dcgan-small", "vae", "r3gan-small")
+
+
+def is_done_plainly(recipe: Recipe) -> bool:
+    """Return whether the plain loop trains it: it knows no burn-in, and no penalties but R1 and R2."""
+    return recipe.burn_in is None and set(recipe.penalties) <= {"r1", "r2"}
+
+
 DEFAULT_ROWS = ("mlp", *CONVOLUTIONAL_ROWS, SAMPLING, RANKS, "resnet")
-ROW_NAMES = (*dict.fromkeys((*DEFAULT_ROWS, *(name for name in RECIPES if not RECIPES[name]().penalties))),)
-"""The plain loop has no penalties."""
+ROW_NAMES = (*dict.fromkeys((*DEFAULT_ROWS, *(name for name in RECIPES if is_done_plainly(RECIPES[name]())))),)
 
 
 @dataclass(frozen=True)

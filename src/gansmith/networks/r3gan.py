@@ -173,13 +173,15 @@ class R3GANGeneratorNetwork(nn.Module):
             _draw(self.embedding.weight, 1.0, num_classes)
 
     def forward(self, latents: Tensor, labels: Tensor | None = None) -> Tensor:
-        """Return (N, C, H, W), not bounded, for latents (N, latent_dim) and labels (N,) where there are classes."""
+        """Return (N, C, H, W) for latents (N, latent_dim) and labels (N,) where there are classes: as they come in
+        training, cut off at -1 and 1 in eval mode.
+        """
         with full_precision(latents.device):
             if self.embedding is not None:
                 latents = torch.cat([latents, self.embedding(required(labels))], 1)
             maps = self.base(latents)
         images: Tensor = self.image(self.stages(maps))
-        return images
+        return images if self.training else images.clamp(-1, 1)
 
 
 class R3GANDiscriminatorNetwork(nn.Module):

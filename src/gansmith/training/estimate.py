@@ -168,8 +168,9 @@ def step_flops(recipe: Recipe, objective: Objective, device: torch.device) -> fl
 def _flops_at(recipe: Recipe, objective: Objective, device: torch.device) -> float:
     bare = _count(recipe.replace(penalties={}), objective, device)
     total = bare
-    for name, settings in recipe.penalties.items():
-        total += (_count(recipe.replace(penalties={name: settings}), objective, device) - bare) / settings.every
+    for every in {settings.every for settings in recipe.penalties.values()}:
+        due = {name: settings for name, settings in recipe.penalties.items() if settings.every == every}
+        total += (_count(recipe.replace(penalties=due), objective, device) - bare) / every
     return total
 
 

@@ -12,6 +12,7 @@ from torch import Tensor
 from torch.autograd.graph import get_gradient_edge
 
 from gansmith import ranks, runtime
+from gansmith.augment import UNCHANGED
 from gansmith.layers.piecewise import PiecewiseLinear, RecordedPass, RepeatedPass
 from gansmith.losses import LOSSES
 from gansmith.runtime import at_least_float32
@@ -45,6 +46,8 @@ def collect_from_one_pass(
     labels = None if real.labels is None else real.labels.repeat(2)
 
     def seen(both: Tensor) -> Tensor:
+        if pair.of_real is UNCHANGED:
+            return both.view_as(both)  # as in `penalties.input_gradients`
         reals, fakes = both.chunk(2)
         return torch.cat([pair.of_real(reals), pair.of_fake(fakes)])
 
