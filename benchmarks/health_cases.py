@@ -82,6 +82,6 @@ HEALTHY_RUNS = {
     "dcgan-32, CIFAR-10": Case(CIFAR, "dcgan-32", 20_000, NARROW),
     "resnet, CIFAR-10": Case(CIFAR, "resnet", 50_000, (*NARROW, "generator_batch_size=32")),
     "auto, CIFAR-10": Case(CIFAR, "auto", 40_000),
-    "25 Gaussians": Case("grid", "auto", 600_000),
+    "25 Gaussians": Case("grid", "auto", 300_000),
 }  # fmt: skip
 CASES = {**FAILURES, **HEALTHY_RUNS}

@@ -39,7 +39,7 @@ def collapsed(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
     return folder, trained(folder, IMAGES)
 
 
-def test_is_said_once_with_evidence_and_action_and_again_at_the_end(collapsed):
+def test_13_is_said_once_with_evidence_and_action_and_again_at_the_end(collapsed):
     _, console = collapsed
     lines = console.splitlines()
     places = [number for number, line in enumerate(lines) if line.startswith("health: mode collapse at ")]
@@ -52,7 +52,7 @@ def test_is_said_once_with_evidence_and_action_and_again_at_the_end(collapsed):
     )
 
 
-def test_stands_in_every_record_from_then_on(collapsed):
+def test_13_stands_in_every_record_from_then_on(collapsed):
     records = Metrics(collapsed[0] / "metrics.jsonl").read()
     words = [record.get("health") for record in records]
     assert words[0] is None
@@ -61,12 +61,12 @@ def test_stands_in_every_record_from_then_on(collapsed):
     assert next(record for record in reversed(records) if "near_identical" in record)["near_identical"] > 0.99
 
 
-def test_is_shown_of_the_run(collapsed, capsys):
+def test_13_is_shown_of_the_run(collapsed, capsys):
     ShowCommand(str(collapsed[0])).run(())
     assert "health: mode collapse at " in capsys.readouterr().out
 
 
-def test_is_in_the_report_and_on_its_page(collapsed, tmp_path):
+def test_13_is_in_the_report_and_on_its_page(collapsed, tmp_path):
     found = gansmith.evaluate(collapsed[0], scores=["fd"], num_samples=400, extractor="random")
     folder = found.save(tmp_path)
     health = load_report(folder / "report.json").health
@@ -78,7 +78,7 @@ def test_is_in_the_report_and_on_its_page(collapsed, tmp_path):
     assert "--set penalties.r1.weight=0.0049" in page
 
 
-def test_a_run_that_goes_on_knows_it_and_says_it_at_the_end_alone(collapsed, tmp_path):
+def test_13_a_run_that_goes_on_knows_it_and_says_it_at_the_end_alone(collapsed, tmp_path):
     folder = shutil.copytree(collapsed[0], tmp_path / "run")
     console = trained(folder, MORE)
     assert console.count("health: mode collapse at ") == 1

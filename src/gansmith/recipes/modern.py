@@ -8,6 +8,7 @@ from __future__ import annotations
 from gansmith.recipe import Recipe
 from gansmith.settings import (
     Adam,
+    Augmentation,
     BurnIn,
     PenaltySettings,
     Precision,
@@ -19,9 +20,9 @@ from gansmith.sizes import Size
 
 def _r3gan(
     size: Size, channels: int, precision: Precision, num_classes: int, batch_size: int, rate: float, gamma: float,
-    half_life: int, burn_in: BurnIn,
+    half_life: int, burn_in: BurnIn, probability: float = 0.0,
 ) -> Recipe:  # fmt: skip
-    """What the published sets share; rate, gamma and half-life are those after the burn-in."""
+    """What the published sets share; rate, gamma, half-life and the probability of augmentation are those after the burn-in."""
     adam = Adam(learning_rate=rate, beta1=0.0, beta2=0.99)
     return Recipe(
         size=size,
@@ -38,6 +39,7 @@ def _r3gan(
         batch_size=batch_size,
         ema_half_life_images=half_life,
         burn_in=burn_in,
+        augmentation=Augmentation(probability=probability) if probability else None,
     )
 
 
@@ -63,7 +65,7 @@ def r3gan_cifar10(
         ema_half_life_images=0,
         augmentation_probability=0.0,
     )
-    return _r3gan(size, channels, precision, num_classes, 512, 5e-5, 0.005, 5_000_000, burn_in)
+    return _r3gan(size, channels, precision, num_classes, 512, 5e-5, 0.005, 5_000_000, burn_in, 0.55)
 
 
 def r3gan_stacked_mnist(
@@ -84,7 +86,7 @@ def r3gan_64(
 
     Family: Huang et al. 2024, their set for FFHQ at 64x64; 100 million images. Arguments as `r3gan_cifar10`.
     """
-    return _r3gan(size, channels, precision, num_classes, 256, 5e-5, 0.2, 500_000, _faces())
+    return _r3gan(size, channels, precision, num_classes, 256, 5e-5, 0.2, 500_000, _faces(), 0.3)
 
 
 def r3gan_256(
@@ -94,7 +96,7 @@ def r3gan_256(
 
     Family: Huang et al. 2024, their set for FFHQ at 256x256; 200 million images. Arguments as `r3gan_cifar10`.
     """
-    return _r3gan(size, channels, precision, num_classes, 256, 5e-5, 15.0, 500_000, _faces())
+    return _r3gan(size, channels, precision, num_classes, 256, 5e-5, 15.0, 500_000, _faces(), 0.3)
 
 
 def _faces() -> BurnIn:
