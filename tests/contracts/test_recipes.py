@@ -42,10 +42,10 @@ IDS = {
     "dcgan-small": "130e33a0",
     "vae": "a1b85f88",
     "r3gan-small": "ccee80a6",
-    "r3gan-cifar10": "3afc5de8",
+    "r3gan-cifar10": "b08a4196",
     "r3gan-stacked-mnist": "0b41045b",
-    "r3gan-64": "10ee9a0d",
-    "r3gan-256": "7dbd9d76",
+    "r3gan-64": "e1840784",
+    "r3gan-256": "c5f6d026",
 }
 GANS = [name for name in RECIPES if RECIPES[name]().objective == "adversarial"]
 RESIDUAL = ("resnet", "wgan-gp", "sngan")

@@ -22,7 +22,7 @@ def _r3gan(
     size: Size, channels: int, precision: Precision, num_classes: int, batch_size: int, rate: float, gamma: float,
     half_life: int, burn_in: BurnIn, probability: float = 0.0,
 ) -> Recipe:  # fmt: skip
-    """What the published sets share; rate, gamma, half-life and the probability of augmentation are those after the burn-in."""
+    """What the published sets share; rate, gamma, half-life and probability are those after the burn-in."""
     adam = Adam(learning_rate=rate, beta1=0.0, beta2=0.99)
     return Recipe(
         size=size,
