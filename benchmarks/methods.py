@@ -55,6 +55,13 @@ METHODS: dict[str, tuple[str, ...]] = {
     "gradient_penalty": (WITHOUT_NORM, "loss=wasserstein", "penalties.gradient_penalty.weight=10"),
     "consistency": ("penalties.consistency.weight=10",),
     "balanced_consistency": ("penalties.balanced_consistency.weight=10",),
+    "penalties_share_pass": (
+        "penalties={r1: {weight: 0.05, every: 16}, r2: {weight: 0.05, every: 16}}",
+        "penalties_share_pass=true",
+    ),
+    "augmentation": ("augmentation.policy=diffaugment",),
+    "pipe": ("augmentation.policy=pipe", "augmentation.probability=0.3"),
+    "adaptive": ("augmentation.adaptive={}",),
     "l1": ("regularisation.l1=0.00001",),
     "l2": ("regularisation.l2=0.0001",),
     "weight_clipping": (WITHOUT_NORM, "loss=wasserstein", "regularisation.weight_clipping=0.01"),
@@ -71,6 +78,7 @@ METHODS: dict[str, tuple[str, ...]] = {
     "generator_batch_size": ("generator_batch_size=64",),
     "equal rates": ("discriminator_optimizer.learning_rate=0.001",),
     "learning_rate_schedule": ("learning_rate_schedule.length_images=40000",),
+    "burn_in": ("burn_in={length_images: 20000, learning_rate_factor: 4}",),
     "ema_half_life_images": ("ema_half_life_images=0",),
 }
 """name, as in docs/methods.md -> what is set. top_k comes to its floor half-way, as in a published training; sgd is

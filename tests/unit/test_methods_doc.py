@@ -26,7 +26,7 @@ WHAT_IT_IS_OF = {
     "regularisation", "generator_optimizer", "discriminator_optimizer", "batch_size", "precision",
 }  # fmt: skip
 """Fields of a recipe that are no method of their own."""
-SIZES = {"family", "width", "hidden", "kernel", "growth", "normalisation"}
+SIZES = {"family", "width", "hidden", "kernel", "growth", "normalisation", "constant", "blocks"}
 
 
 def kinds(union) -> list[type[BaseModel]]:
