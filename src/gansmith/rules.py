@@ -14,9 +14,9 @@ def usual_weight(penalty: PenaltyName, size: Size, batch_size: int) -> float:
     """Return a penalty's weight where a recipe has none.
 
     Of R1 and R2: gamma = 0.0002 * pixels / batch (Karras et al. 2020, appendix C), to four digits; of the gradient
-    penalty: lambda = 10 (Gulrajani et al. 2017).
+    penalty (Gulrajani et al. 2017) and of consistency (Zhang et al. 2020, Zhao et al. 2021): lambda = 10.
     """
-    if penalty == "gradient_penalty":
+    if penalty not in ("r1", "r2"):
         return 10.0
     return float(f"{2e-4 * size[0] * size[1] / batch_size:.4g}")
 

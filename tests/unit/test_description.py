@@ -16,5 +16,9 @@ def test_few_images_are_warned_of_with_what_helps(count, said):
     assert "memorisation" in judge
 
 
+def test_augmentation_that_is_there_is_not_recommended():
+    assert "augmentation" not in few_images_lines(100, is_augmented=True)[1]
+
+
 def test_enough_images_are_not_warned_of():
     assert few_images_lines(1_000) == []

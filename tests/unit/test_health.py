@@ -213,8 +213,9 @@ class TestAdvice:
             ("mode collapse", "clipped", ("regularisation.weight_clipping=0.01",)),
             ("mode collapse", "mlp", ("penalties.r1.weight=0.00122",)),
             ("diverged", "mlp", LOWER_RATES),
-            ("memorising", "mlp", ("discriminator.dropout=0.3",)),
-            ("memorising", "dcgan-28", ()),
+            ("memorising", "mlp", ("augmentation.policy=diffaugment",)),
+            ("memorising", "dcgan-28", ("augmentation.policy=diffaugment",)),
+            ("memorising", "vae", ()),
         ],
     )  # fmt: skip
     def test_names_what_is_wrong_with_it(self, verdict, name, overrides):

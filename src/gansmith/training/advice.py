@@ -6,11 +6,10 @@ from collections.abc import Callable
 
 from gansmith.recipe import Recipe
 from gansmith.report import Verdict
+from gansmith.rules import SMALLEST_AUGMENTED_SIDE, usual_weight
 
 CLIPPING = 0.01
 """Arjovsky et al. 2017, algorithm 1."""
-R1_PER_PIXEL = 2e-4
-"""Weight of R1 x batch / pixels (Karras et al. 2020, appendix C)."""
 LOWER = 0.1
 """What rates are multiplied by that let training diverge."""
 LOWEST_USUAL = 1e-5
@@ -61,11 +60,8 @@ def _smoother(recipe: Recipe) -> Advice | None:
         return None
     if discriminator.normalisation == "batch":
         return "start anew (--out) with spectral norm in D", ("discriminator.normalisation=spectral",)
-    return "start anew (--out) with a penalty on D's gradient", (f"penalties.r1.weight={_r1_weight(recipe):.3g}",)
-
-
-def _r1_weight(recipe: Recipe) -> float:
-    return R1_PER_PIXEL * recipe.size[0] * recipe.size[1] / recipe.batch_size
+    weight = usual_weight("r1", recipe.size, recipe.batch_size)
+    return "start anew (--out) with a penalty on D's gradient", (f"penalties.r1.weight={weight:.3g}",)
 
 
 def _weaker_discriminator(recipe: Recipe) -> Advice:
@@ -101,6 +97,8 @@ def _stronger_discriminator(recipe: Recipe) -> Advice:
 
 def _overfitting_less(recipe: Recipe) -> Advice:
     discriminator = recipe.discriminator
+    if discriminator is not None and not recipe.is_augmented and min(recipe.size) >= SMALLEST_AUGMENTED_SIDE:
+        return "more images help most; or start anew (--out) with augmentation", ("augmentation.policy=diffaugment",)
     if discriminator is None or dict(discriminator).get("dropout") != 0:  # has some, or can have none
         return "more images help most; or stop earlier: --evaluate-every keeps the best generator", ()
     return "more images help most; or start anew (--out) with dropout in D", (f"discriminator.dropout={DROPOUT}",)

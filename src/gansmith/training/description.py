@@ -28,7 +28,7 @@ def describe_data(data: DataSet | StreamedSet, recipe: Recipe, display: Display)
             display.say(f"  skipped {name}: {reason}")
         if len(data.skipped) > MOST_SKIPPED_SHOWN:
             display.say(f"  and {len(data.skipped) - MOST_SKIPPED_SHOWN:,} more skipped")
-    for line in few_images_lines(len(data)):
+    for line in few_images_lines(len(data), recipe.is_augmented):
         display.say(f"  {line}")
     if len(data) < recipe.batch_size:
         display.say(
@@ -38,15 +38,16 @@ def describe_data(data: DataSet | StreamedSet, recipe: Recipe, display: Display)
         display.say("  a batch of one image: batch norm of dense layers uses its running averages; --set batch_size=8")
 
 
-def few_images_lines(count: int) -> list[str]:
+def few_images_lines(count: int, is_augmented: bool = False) -> list[str]:
     """Return what to expect of so many training images and what to do about it; nothing where they are enough."""
+    augmentation = "--set augmentation.policy=diffaugment, which shows the discriminator each in many forms; "
     if count >= FEW_IMAGES:
         return []
     return [
         f"warning: only {count:,} image{'s' if count > 1 else ''} to train on: the discriminator soon knows them by "
         "heart, and samples become copies of them or stop improving",
-        f"what helps: more images, from {FEW_IMAGES:,} on; --set augmentation.policy=diffaugment, which shows the "
-        "discriminator each in many forms; --evaluate-every, which keeps the best generator",
+        f"what helps: more images, from {FEW_IMAGES:,} on; {'' if is_augmented else augmentation}--evaluate-every, which "
+        "keeps the best generator",
         "whether samples are copies: `gansmith evaluate RUN` scores memorisation and shows the nearest images",
     ]
 
