@@ -19,6 +19,6 @@ def test_r3gan_small_trains_on_digits_goes_on_and_is_sampled(tmp_path: Path) -> 
     record = Metrics(tmp_path / "run" / "metrics.jsonl").read()[-1]
     assert record["images"] == 608
     assert {"loss_d", "loss_g", "penalty_r1", "penalty_r2"} <= record.keys()
-    assert gansmith("sample", "run", "--count", "4", "--out", "four.png", cwd=tmp_path).returncode == 0
+    assert gansmith("sample", "run", "--num", "4", "--out", "four.png", cwd=tmp_path).returncode == 0
     with Image.open(tmp_path / "four.png") as image:
         assert np.asarray(image).std() > 1
