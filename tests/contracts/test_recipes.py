@@ -26,11 +26,11 @@ IDS = {
     "resnet": "768373ee",
     "dcgan-small": "130e33a0",
     "vae": "a1b85f88",
-    "r3gan-small": "",
-    "r3gan-cifar10": "",
-    "r3gan-stacked-mnist": "",
-    "r3gan-64": "",
-    "r3gan-256": "",
+    "r3gan-small": "7638ac77",
+    "r3gan-cifar10": "3afc5de8",
+    "r3gan-stacked-mnist": "0b41045b",
+    "r3gan-64": "10ee9a0d",
+    "r3gan-256": "7dbd9d76",
 }
 GANS = [name for name in RECIPES if RECIPES[name]().objective == "adversarial"]
 each_recipe = pytest.mark.parametrize("name", RECIPES)
