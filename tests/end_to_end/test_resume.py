@@ -21,7 +21,8 @@ from gansmith.training.loop import Batches
 from gansmith.training.objectives import OBJECTIVES
 
 STEPS = 8
-GANS = [name for name in RECIPES if RECIPES[name]().objective == "adversarial"]
+# r3gan-256 is r3gan-64 at a larger size.
+GANS = [name for name in RECIPES if RECIPES[name]().objective == "adversarial" and name != "r3gan-256"]
 
 
 def recipe_for(name: str, loss: LossName) -> Recipe:
@@ -30,7 +31,8 @@ def recipe_for(name: str, loss: LossName) -> Recipe:
     if name in ("dcgan-32", "vae"):
         return recipe
     penalty = "gradient_penalty" if loss == "wasserstein" else "r1"
-    return recipe.replace(penalties={penalty: PenaltySettings(weight=0.5, every=3)})
+    shares = recipe.penalties_share_pass and penalty == "r1"
+    return recipe.replace(penalties={penalty: PenaltySettings(weight=0.5, every=3)}, penalties_share_pass=shares)
 
 
 @dataclass(frozen=True)

@@ -46,8 +46,8 @@ def few_images_lines(count: int, is_augmented: bool = False) -> list[str]:
     return [
         f"warning: only {count:,} image{'s' if count > 1 else ''} to train on: the discriminator soon knows them by "
         "heart, and samples become copies of them or stop improving",
-        f"what helps: more images, from {FEW_IMAGES:,} on; {'' if is_augmented else augmentation}--evaluate-every, which "
-        "keeps the best generator",
+        f"what helps: more images, from {FEW_IMAGES:,} on; {'' if is_augmented else augmentation}"
+        "--evaluate-every, which keeps the best generator",
         "whether samples are copies: `gansmith evaluate RUN` scores memorisation and shows the nearest images",
     ]
 
