@@ -1,6 +1,6 @@
 """Whether training says how it fails, and only then: failures made on purpose, and ten healthy runs. Exits 1 if not.
 
-    python benchmarks/health.py [--data FOLDER] [--out docs/results/health.jsonl] [--runs runs/health] [--seeds 0]
+    python benchmarks/health.py [--data FOLDER] [--out docs/results/health.jsonl] [--runs runs/health] [--seeds 1]
                                 [--only NAME ..] [--again] [--calibrate] [--cost] [--quick]
 
 What is trained, and what is to be said of it, is `health_cases.py`. Of a failure, the first thing said that is not
@@ -44,7 +44,7 @@ from gansmith.training.log import Metrics
 
 ROOT = Path(__file__).parents[1]
 RESULT, RUNS = ROOT / "docs" / "results" / "health.jsonl", ROOT / "runs" / "health"
-CALIBRATION_SEED, QUICK_IMAGES, QUICK_CASES = 100, 1_000, ("8 images", "25 Gaussians")
+CALIBRATION_SEED, FIRST_SEED, QUICK_IMAGES, QUICK_CASES = 100, 1, 1_000, ("8 images", "25 Gaussians")
 NUM_OF_EIGHT = 8
 SHOWN = ("d_accuracy", "energy_distance", "diversity", "near_identical", "relative_margin", "gradient_norm_d",
          "gradient_norm_g", "loss_d", "loss_g", "saturation", "nearest_real")  # fmt: skip
@@ -191,7 +191,7 @@ def main() -> None:
     parser.add_argument("--data", type=Path, default=Path(os.environ.get("GANSMITH_DATA") or beside))
     parser.add_argument("--out", type=Path, default=RESULT)
     parser.add_argument("--runs", type=Path, default=RUNS)
-    parser.add_argument("--seeds", type=int, nargs="+", default=[0])
+    parser.add_argument("--seeds", type=int, nargs="+", default=[FIRST_SEED])
     parser.add_argument("--only", nargs="+", choices=list(CASES), default=list(CASES), metavar="NAME")
     for option in ("--again", "--calibrate", "--cost", "--quick"):
         parser.add_argument(option, action="store_true")
