@@ -51,7 +51,7 @@ FAILURES = {
         reason="D tells every pair apart, and G stays where it began",
     ),
     "saturating loss, strong D": Case(
-        MNIST, "dcgan-28", 24_000,
+        MNIST, "dcgan-28", 40_000,
         (*NARROW, "loss=minimax", "discriminator_optimizer.learning_rate=2e-3", "discriminator.dropout=0"),
         expected=("discriminator winning",),
         reason="the gradient of log(1 - D(G(z))) vanishes where D is sure (Goodfellow et al. 2014, section 3)",
