@@ -184,15 +184,15 @@ def has_collapsed(moments: Sequence[Moment]) -> bool:
 
 
 def discriminator_wins(moments: Sequence[Moment]) -> bool:
-    """Return whether D tells every pair apart while samples are nothing like reals, and G gets nothing from it: they
-    come no nearer, or its gradient has vanished.
+    """Return whether D tells every pair apart and G gets nothing from it: samples are nothing like reals and come no
+    nearer, or are not all like them and its gradient has vanished.
 
     The first alone is healthy in many methods: an accuracy near 1 says that there is something to learn from.
     """
     now = moments[-1]
     strongest = max(each["gradient_norm_g"] for each in moments)
     has_vanished = now["gradient_norm_g"] < VANISHED * strongest
-    return now["d_accuracy"] > WON and (_is_stuck(moments) or (has_vanished and now[MEASURE] > FAR))
+    return now["d_accuracy"] > WON and (_is_stuck(moments) or (has_vanished and now[MEASURE] > APART))
 
 
 def generator_wins(moments: Sequence[Moment]) -> bool:

@@ -12,7 +12,7 @@ from torch.nn.functional import adaptive_avg_pool2d
 
 from gansmith.training.state import TrainState
 
-EVERY_STEPS, EVERY_IMAGES = 32, 2048
+EVERY_STEPS, EVERY_IMAGES = 32, 4096
 """Steps between two measured ones, fewer where a step shows many images."""
 MOST_SAMPLES = 32
 """Of a batch that are compared with one another."""
