@@ -35,16 +35,21 @@ def is_measured(state: TrainState) -> bool:
     return state.counters["steps"] % max(1, min(EVERY_STEPS, EVERY_IMAGES // images)) == 0
 
 
+MOST_MARGIN = 1e6
+"""In standard deviations: what is measured of a good step is a finite number, also where all logits are alike."""
+
+
 @torch.no_grad()
 def measured_of_logits(real_logits: Tensor, fake_logits: Tensor) -> dict[str, Tensor]:
     """Return how far D's logits (N,) of reals lie above those of fakes.
 
-    `margin`: difference of the means; `relative_margin`: over the root mean square of the two standard deviations.
+    `margin`: difference of the means; `relative_margin`: over the root mean square of the two standard deviations, up
+    to a million.
     """
     real, fake = real_logits.float(), fake_logits.float()
     margin = real.mean() - fake.mean()
     spread = torch.stack([real, fake]).var(1, correction=0).mean().sqrt()
-    return {"margin": margin, "relative_margin": margin / spread.clamp_min(torch.finfo(spread.dtype).tiny)}
+    return {"margin": margin, "relative_margin": (margin / spread.clamp_min(1e-12)).clamp(-MOST_MARGIN, MOST_MARGIN)}
 
 
 @torch.no_grad()
