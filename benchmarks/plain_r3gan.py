@@ -91,7 +91,8 @@ class R3GANGenerator(nn.Module):
         self.image = nn.Conv2d(widths[-1], shape[0], 1, bias=False)
 
     def forward(self, latents: Tensor) -> Tensor:
-        return self.image(self.stages(self.base(latents)))
+        images = self.image(self.stages(self.base(latents)))
+        return images if self.training else images.clamp(-1, 1)
 
 
 class R3GANDiscriminator(nn.Module):

@@ -57,6 +57,19 @@ def test_what_is_chosen(size, channels, gflops, minutes, expected):
     assert getattr(discriminator, "width", None) == found[1]
 
 
+@pytest.mark.parametrize(("num_images", "is_augmented"), [(200, True), (999, True), (1_000, False), (60_000, False)])
+def test_few_images_are_augmented_and_that_is_said(num_images, is_augmented):
+    choice = auto(data(num_images=num_images), machine(), Budget.of(minutes=5), (28, 28), 1)
+    assert choice.recipe.is_augmented == is_augmented
+    assert any("augmentation" in reason and f"{num_images:,}" in reason for reason in choice.reasons) == is_augmented
+
+
+def test_points_are_trained_by_what_loses_the_fewest_modes():
+    recipe = chosen((1, 1), 2, minutes=5).recipe
+    assert (recipe.loss, set(recipe.penalties)) == ("relativistic", {"r1", "r2"})
+    assert recipe.generator.latent_dim == 2
+
+
 @pytest.mark.parametrize(("size", "gflops"), list(itertools.product(SIZES, SPEEDS)))
 def test_more_minutes_never_give_a_narrower_network(size, gflops):
     widths = [width(size, gflops=gflops, minutes=minutes) for minutes in MINUTES]

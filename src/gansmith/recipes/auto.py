@@ -9,10 +9,10 @@ from dataclasses import dataclass
 from itertools import pairwise
 
 from gansmith.budget import DEFAULT_MINUTES, Budget
-from gansmith.facts import DataFacts, MachineFacts
+from gansmith.facts import FEW_IMAGES, DataFacts, MachineFacts
 from gansmith.recipe import Recipe
 from gansmith.recipes.base import dcgan_small, mlp
-from gansmith.settings import Adam, MLPDiscriminator, MLPGenerator
+from gansmith.settings import Adam, Augmentation, MLPDiscriminator, MLPGenerator, PenaltySettings
 from gansmith.sizes import Size, required_stages, size_text, stages_of
 
 WIDTHS = (16, 32, 48, 64, 96, 128)
@@ -28,6 +28,7 @@ GENERATOR_PASSES, DISCRIMINATOR_PASSES = 4, 8
 BATCH, LARGE_BATCH, LARGE_GFLOPS = 32, 64, 20_000.0
 SMALLEST_CONVOLUTIONAL_SIDE = 8
 TOY_WIDTHS = (128, 128, 128)
+TOY_GAMMA, MOST_TOY_LATENTS = 0.01, 16
 
 
 @dataclass(frozen=True)
@@ -67,10 +68,12 @@ def auto(
     batch = LARGE_BATCH if machine.gflops >= LARGE_GFLOPS else BATCH
     width, reason = _choose_width(machine, budget, size, channels, batch)
     rate = 1e-3 * min(1.0, USUAL_WIDTH / width)
+    are_few = data.num_images < FEW_IMAGES
     recipe = dcgan_small(size, channels, machine.precision, num_classes, width).replace(
         generator_optimizer=Adam(learning_rate=rate, beta1=0.0),
         discriminator_optimizer=Adam(learning_rate=2 * rate, beta1=0.0),
         batch_size=batch,
+        augmentation=Augmentation(policy="diffaugment") if are_few else None,
     )
     stages = required_stages(size)
     base_map = f"{stages.height}x{stages.width}"
@@ -81,19 +84,28 @@ def auto(
         "updates are worth most in a short training",
         *_shared_reasons(data, machine, num_classes),
     ]
+    if are_few:
+        reasons.append(
+            f"augmentation diffaugment: of only {data.num_images:,} images the discriminator would soon know each by "
+            "heart"
+        )
     return Choice(recipe, tuple(reasons))
 
 
 def _toy(data: DataFacts, machine: MachineFacts, size: Size, channels: int, num_classes: int) -> Choice:
-    adam = Adam(learning_rate=1e-3, beta1=0.5)
+    adam, penalty = Adam(learning_rate=1e-3, beta1=0.0, beta2=0.99), PenaltySettings(weight=TOY_GAMMA)
+    num_values = size[0] * size[1] * channels
     recipe = mlp(size, channels, "float32", num_classes).replace(
-        generator=MLPGenerator(latent_dim=16, hidden=TOY_WIDTHS),
+        generator=MLPGenerator(latent_dim=min(MOST_TOY_LATENTS, num_values), hidden=TOY_WIDTHS),
         discriminator=MLPDiscriminator(hidden=TOY_WIDTHS),
+        loss="relativistic",
+        penalties={"r1": penalty, "r2": penalty},
         generator_optimizer=adam,
         discriminator_optimizer=adam,
     )
     reasons = [
         f"multilayer perceptrons of {len(TOY_WIDTHS)} x {TOY_WIDTHS[0]}: {size_text(size)} is too small to convolve",
+        f"relativistic pairs with R1 and R2 of {TOY_GAMMA:g}: they lose the fewest modes",
         f"batch {recipe.batch_size}, rates {adam.learning_rate:g}, precision float32: the networks are tiny",
     ]
     return Choice(recipe, (*reasons, *_shared_reasons(data, machine, num_classes)[1:]))

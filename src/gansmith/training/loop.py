@@ -114,7 +114,7 @@ class Loop:
         batches, totals = Batches(self.objective, self.state, self.data), Totals()
         self._waited, self._recorded, self._snapped = 0.0, (self.seconds, self.images), (self.seconds, self.images)
         begun, before, self._is_enough = time.perf_counter(), self.seconds, False
-        self._put_off = -1  # at so many images, a snapshot was
+        self._put_off, self._is_stopped = -1, False  # at so many images, a snapshot was
         while Due.END not in (due := self._agreed()):
             if due & (Due.SNAPSHOT | Due.EVALUATION):
                 paused = time.perf_counter()
@@ -135,8 +135,8 @@ class Loop:
 
     def _agreed(self) -> Due:
         """Return what is due on every rank: by the clock of rank 0, or because of a signal to any."""
-        is_stopped, due = self.stop.agree(self._due() if ranks.current().is_first else Due.NOTHING)
-        return Due.END if is_stopped else Due(due)
+        self._is_stopped, due = self.stop.agree(self._due() if ranks.current().is_first else Due.NOTHING)
+        return Due.END if self._is_stopped else Due(due)
 
     def _due(self) -> Due:
         if self.is_spent or self._is_enough:
@@ -192,18 +192,19 @@ class Loop:
         return share >= 1 / SNAPSHOTS and since_seconds >= SHORTEST_SNAPSHOT_SECONDS
 
     def _snapshot(self, totals: Totals, is_last: bool = False) -> None:
-        self._record(totals)
+        self._record(totals, is_last)
         if totals.trouble and not is_last:  # who goes back is to find a state whose next steps were good
             self._put_off = self.images
             return
         self.on_snapshot(self.seconds)
         self._snapped = (self.seconds, self.images)
 
-    def _record(self, totals: Totals) -> None:
+    def _record(self, totals: Totals, is_last: bool = False) -> None:
         if totals.is_empty:
             return
         means = totals.means()
-        if totals.worst >= PERSISTING:
+        ends_failing = is_last and not self._is_stopped and totals.trouble > 0 and totals.fails_mostly
+        if totals.worst >= PERSISTING or ends_failing:
             raise RollBack(self.state, "steps go on having a loss or gradient that is no finite number")
         seconds, images = self.seconds - self._recorded[0], self.images - self._recorded[1]
         memory = runtime.memory_in_use(self.state.device)

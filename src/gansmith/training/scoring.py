@@ -19,7 +19,6 @@ from gansmith.penalties import AT_FAKES, PENALTIES
 from gansmith.recipe import PenaltySettings
 from gansmith.training.augmentation import note_signs, seen_through
 from gansmith.training.lecam import move_anchors
-from gansmith.training.measures import is_measured, measured_of_logits
 from gansmith.training.state import TrainState
 
 Weighted = Mapping[str, tuple[float, Tensor]]
@@ -66,13 +65,12 @@ class Scored:
     fake_logits: Tensor
     penalties: Weighted
 
-    def measured(self, state: TrainState) -> dict[str, Tensor]:
+    def measured(self) -> dict[str, Tensor]:
         """Return what a discriminator step reports of them, as 0-d tensors."""
         return {
             "loss_d": self.loss.mean(),
             "d_accuracy": (self.real_logits > self.fake_logits).float().mean(),
             **{f"penalty_{name}": value.mean() for name, (_, value) in self.penalties.items()},
-            **(measured_of_logits(self.real_logits, self.fake_logits) if is_measured(state) else {}),
         }
 
 

@@ -45,7 +45,7 @@ from gansmith.training.descent import (
 from gansmith.training.draws import Draws, seed_dropout
 from gansmith.training.gradients import frozen, one_backward, start_of, two_backwards
 from gansmith.training.lecam import lecam_of
-from gansmith.training.measures import is_measured, measured_of_samples
+from gansmith.training.measures import is_measured, measured_of_logits, measured_of_samples
 from gansmith.training.scoring import (
     Pair,
     Scored,
@@ -144,10 +144,12 @@ def _collect(state: TrainState, pair: Pair, rng: torch.Generator, steps_taken: i
 
 
 def _measured(state: TrainState, pair: Pair, parts: list[Scored]) -> dict[str, Tensor]:
-    measured = mean_of([part.measured(state) for part in parts])
+    measured = mean_of([part.measured() for part in parts])
     if is_measured(state):
         labels = pair.real.labels if state.recipe.num_classes else None
         measured |= measured_of_samples(pair.real.images, pair.fake_images, labels)
+        both = torch.cat([part.real_logits for part in parts]), torch.cat([part.fake_logits for part in parts])
+        measured |= measured_of_logits(*both)
     return measured
 
 
@@ -208,7 +210,7 @@ def simultaneous_step(
     Returns:
         what both steps return.
     """
-    count, parts, measured = len(latents), [], []
+    count, parts, fakes, losses = len(latents), [], [], []
     transformations = draw_transformations(state, count, rng, players=2)
     for start, stop in parts_of(count, state.micro_batch):
         own = [each.part(start, stop) for each in transformations]
@@ -219,8 +221,10 @@ def simultaneous_step(
             fake_images, gradients.to(fake_images.dtype), inputs=parameters_of(state.optimizers["generator"])
         )
         parts.append(part)
-        measured.append({**_measured(state, pair, [part]), "loss_g": loss_g.detach().mean()})
-    return {**mean_of(measured), **_descend(state, parts, count, "discriminator", "generator")}
+        fakes.append(pair.fake_images.detach())
+        losses.append({"loss_g": loss_g.detach().mean()})
+    measured = _measured(state, Pair(real, torch.cat(fakes)), parts) | mean_of(losses)
+    return {**measured, **_descend(state, parts, count, "discriminator", "generator")}
 
 
 def _collect_both(

@@ -28,11 +28,13 @@ class Totals:
         num_failed: steps that failed, of those of the last reading.
         trouble: as of the last reading, by how many steps failures outnumber good steps, counted from when they were
             last even; the same on all ranks.
+        fails_mostly: whether most steps of the last reading failed.
         worst: the largest that `trouble` was in the steps of the last reading.
     """
 
     def __init__(self) -> None:
         self.num_failed, self.trouble, self.worst = 0, 0.0, 0.0
+        self.fails_mostly = False
         self._names: list[tuple[str, ...]] = []
         self._blocks, self._rows = list[Tensor](), list[Tensor]()
         self._own_trouble = 0
@@ -72,6 +74,7 @@ class Totals:
         }
         shared = ranks.means({f"{kind} {name}": value for kind, some in own.items() for name, value in some.items()})
         self.num_failed = len(self._names) - round(shared["of good"])
+        self.fails_mostly = 2 * self.num_failed > len(self._names)
         self.trouble, self.worst = shared["of trouble"], shared["of worst"]
         self._names, self._blocks, self._rows = [], [], []
         return {name: shared[f"sum {name}"] / shared[f"count {name}"] for name in sums if shared[f"count {name}"]}
