@@ -1,6 +1,6 @@
 """Families of generative models on MNIST after equal minutes of training, three seeds each. Exits 1 below a bar.
 
-    python benchmarks/families.py [--minutes 5] [--methods auto,dcgan-28] [--seeds 0] [--all] [--data mnist.zip]
+    python benchmarks/families.py [--minutes 5] [--methods auto,dcgan-28] [--seeds 0] [--data mnist.zip]
                                   [--again disturbed|all] [--markdown] [--quick]
 
 Without `--data`: `mnist.zip` in the folder that GANSMITH_DATA names, else in ../shared/data if it is there. Every
@@ -8,8 +8,7 @@ training is a process of its own with the whole machine, a seed of every method 
 judged through one classifier. A line for each is added to docs/results/families.jsonl, and what is there for the same
 recipe, data and minutes is not trained again: the same command goes on where it was stopped, and one with fewer methods
 or seeds fills the same file. `--again disturbed` repeats the trainings that other programs ran beside, `--again all`
-all that are asked for. The table is of everything in the file; it is judged once nothing is missing. `--all` adds
-dcgan-32, the fifth base system.
+all that are asked for. The table is of everything in the file; it is judged once nothing is missing.
 
 `--markdown` trains nothing: it prints the README's table. `--quick` tries this program for seconds on the embedded
 digits; nothing is judged, and nothing kept unless `--out` says where.
@@ -28,7 +27,7 @@ from typing import Any
 
 import torch
 from data import default_data
-from families_table import ALL, METHODS, QUICK_METHODS, Result, failures, markdown, newest, table
+from families_table import METHODS, QUICK_METHODS, Result, failures, markdown, newest, table
 from trainings import append_line, read_lines, resolved_recipe, train_apart
 
 import gansmith
@@ -85,9 +84,8 @@ def parsed() -> argparse.Namespace:
     """Return the command line's options."""
     parser = argparse.ArgumentParser(description="Families of generative models on MNIST at equal minutes.")
     parser.add_argument("--minutes", type=float, help=f"of each training; {MINUTES:g} by default")
-    parser.add_argument("--methods", type=names, help=f"some of {','.join(ALL)}")
+    parser.add_argument("--methods", type=names, help=f"some of {','.join(METHODS)}")
     parser.add_argument("--seeds", type=seeds, help="such as 0,1,2, the default")
-    parser.add_argument("--all", action="store_true", help="the fifth base system too")
     parser.add_argument("--data", type=Path, default=default_data())
     parser.add_argument("--out", type=Path, help=f"{RESULT.relative_to(ROOT)} by default; with --quick, nothing")
     parser.add_argument("--runs", type=Path, help=f"{RUNS.relative_to(ROOT)} by default; with --quick, nothing")
@@ -101,9 +99,9 @@ def names(text: str) -> tuple[str, ...]:
     """Return the methods in "auto,dcgan-28"."""
     found = tuple(name.strip() for name in text.split(","))
     for name in found:
-        if name not in ALL:
+        if name not in METHODS:
             raise argparse.ArgumentTypeError(
-                f"{name!r} is unknown{near_matches(name, ALL)}; there are {', '.join(ALL)}"
+                f"{name!r} is unknown{near_matches(name, METHODS)}; there are {', '.join(METHODS)}"
             )
     return found
 
@@ -122,7 +120,7 @@ def plan_of(arguments: argparse.Namespace) -> Plan:
     elif arguments.data is None or not arguments.data.exists():
         sys.exit(f"no data at {arguments.data}: give --data mnist.zip or set GANSMITH_DATA to the folder it is in")
     else:
-        plan = Plan(str(arguments.data), ALL if arguments.all else METHODS)
+        plan = Plan(str(arguments.data), METHODS)
     given = {name: getattr(arguments, name) for name in ("methods", "minutes", "seeds")}
     return replace(plan, **{name: value for name, value in given.items() if value is not None})
 

@@ -10,9 +10,8 @@ from typing import Any
 from busy import MOST_OTHERS
 from trainings import ratio_of
 
-METHODS = ("mlp", "dcgan-28", "dense-conv", "resnet", "vae", "r3gan-small", "auto")
+METHODS = ("mlp", "dcgan-28", "dcgan-32", "dense-conv", "resnet", "vae", "r3gan-small", "auto")
 BASE = ("mlp", "dcgan-28", "dcgan-32", "dense-conv", "resnet")
-ALL = ("mlp", "dcgan-28", "dcgan-32", "dense-conv", "resnet", "vae", "r3gan-small", "auto")
 QUICK_METHODS = ("dcgan-28", "resnet", "auto")
 JUDGED, TEXTBOOK = "auto", "dcgan-28"
 MOST_OF_TEXTBOOK, MOST_OF_BEST = 0.2, 0.6
@@ -71,7 +70,7 @@ class Result:
 
 
 def newest(results: Iterable[Result], minutes: float, num_samples: int) -> list[Result]:
-    """Return the newest result of each method and seed, in the order of `ALL`.
+    """Return the newest result of each method and seed, in the order of `METHODS`.
 
     Args:
         results: newest first.
@@ -82,7 +81,7 @@ def newest(results: Iterable[Result], minutes: float, num_samples: int) -> list[
     for each in results:
         if (each.minutes, each.num_samples) == (minutes, num_samples):
             found.setdefault((each.method, each.seed), each)
-    return [found[key] for key in sorted(found, key=lambda key: (ALL.index(key[0]), key[1]))]
+    return [found[key] for key in sorted(found, key=lambda key: (METHODS.index(key[0]), key[1]))]
 
 
 def by_method(results: Sequence[Result]) -> dict[str, list[Result]]:

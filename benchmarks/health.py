@@ -35,12 +35,18 @@ from health_cost import print_costs
 
 import gansmith
 from gansmith import runtime
+from gansmith.budget import Budget
+from gansmith.data import open_source
 from gansmith.errors import DivergedError, GansmithError
+from gansmith.recipe import Recipe
 from gansmith.report import Health
+from gansmith.request import Request
+from gansmith.training import advice, checkup, measures
 from gansmith.training import health as judge
 from gansmith.training.folder import CONFIG, RunConfig
 from gansmith.training.health import Monitor
-from gansmith.training.log import Metrics
+from gansmith.training.log import Display, Metrics
+from gansmith.training.preparation import resolve
 
 ROOT = Path(__file__).parents[1]
 RESULT, RUNS = ROOT / "docs" / "results" / "health.jsonl", ROOT / "runs" / "health"
@@ -86,8 +92,9 @@ def said_by(monitor: Monitor, records: Iterable[dict[str, Any]]) -> list[Health]
 
 
 def judge_hash() -> str:
-    """Return 8 hex digits of what verdicts depend on."""
-    return hashlib.sha256(Path(str(judge.__file__)).read_bytes()).hexdigest()[:8]
+    """Return 8 hex digits of what verdicts and advice depend on."""
+    files = (Path(str(module.__file__)).read_bytes() for module in (judge, measures, checkup, advice))
+    return hashlib.sha256(b"".join(files)).hexdigest()[:8]
 
 
 class Benchmark:
@@ -105,7 +112,8 @@ class Benchmark:
     def result(self, name: str, seed: int, again: bool) -> Result:
         """Return what is known of a case, or train it."""
         case = CASES[name]
-        there = None if again else next((each for each in self._kept() if self._is_of(each, name, case, seed)), None)
+        key = (name, seed, case.images, judge_hash(), case.expected, self._recipe_of(case).id)
+        there = None if again else next((each for each in self._kept() if self._key(each) == key), None)
         if there is not None:
             return there
         result = self.trained(name, case, seed, again)
@@ -117,8 +125,9 @@ class Benchmark:
 
     def trained(self, name: str, case: Case, seed: int, is_anew: bool = False) -> Result:
         """Train a case, or find it finished, and read what was measured."""
-        folder = self.runs / f"{name.replace(', ', '-').replace(' ', '-')}-{case.images}-seed-{seed}"
-        if is_anew:
+        folder = self._folder(name, case, seed)
+        is_other = (folder / CONFIG).exists() and RunConfig.load(folder / CONFIG).recipe != self._recipe_of(case)
+        if is_anew or is_other:
             shutil.rmtree(folder, ignore_errors=True)
         ended = False
         try:
@@ -143,10 +152,13 @@ class Benchmark:
     def moments(self, name: str, seed: int) -> str:
         """Return a table of the moments of a run that was trained."""
         case = CASES[name]
-        folder = self.runs / f"{name.replace(', ', '-').replace(' ', '-')}-{case.images}-seed-{seed}"
+        folder = self._folder(name, case, seed)
         monitor = Monitor(RunConfig.load(folder / CONFIG).recipe, Metrics(folder / "metrics.jsonl").read())
         rows = [f"{each.images:9,}" + "".join(f"{each[key]:16.3g}" for key in SHOWN) for each in monitor.moments]
         return "\n".join([f"{'images':>9}" + "".join(f"{key:>16}" for key in SHOWN), *rows])
+
+    def _folder(self, name: str, case: Case, seed: int) -> Path:
+        return self.runs / f"{name.replace(', ', '-').replace(' ', '-')}-{case.images}-seed-{seed}"
 
     def _kept(self) -> list[Result]:
         if self.out is None or not self.out.exists():
@@ -154,9 +166,14 @@ class Benchmark:
         return [Result(**json.loads(line)) for line in reversed(self.out.read_text().splitlines())]
 
     @staticmethod
-    def _is_of(kept: Result, name: str, case: Case, seed: int) -> bool:
-        own = (name, seed, case.images, judge_hash(), list(case.expected))
-        return (kept.case, kept.seed, kept.images, kept.judge, list(kept.expected)) == own
+    def _key(kept: Result) -> tuple[Any, ...]:
+        return kept.case, kept.seed, kept.images, kept.judge, tuple(kept.expected), kept.recipe_id
+
+    def _recipe_of(self, case: Case) -> Recipe:
+        """Return what a training of now would have: of `auto` it depends on the machine."""
+        request = Request(case.recipe, case.overrides, conditional=case.conditional)
+        source, budget = open_source(self._data_of(case)), Budget(images=case.images)
+        return resolve(request, source, runtime.choose_device(), budget, Display(quiet=True)).recipe
 
     def _data_of(self, case: Case) -> str:
         if case.data == EIGHT:

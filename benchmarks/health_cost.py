@@ -85,5 +85,5 @@ def print_costs() -> str | None:
         ratio = ratio_of(name)
         saved, low, high = (1 - 1 / value for value in (ratio.ratio, ratio.low, ratio.high))
         print(f"{name}: steps without measures, in turn, take {saved:.2%} less ({low:.2%} to {high:.2%})", flush=True)
-        dear += [name] if measures > MOST_COST else []
+        dear += [name] if measures + norms > MOST_COST else []
     return f"above the bar of {MOST_COST:.0%}: {', '.join(dear)}" if dear else None

@@ -18,6 +18,7 @@ from gansmith.recipe import UNUSED, Recipe
 from gansmith.settings import (
     AdaptiveProbability,
     Augmentation,
+    BurnIn,
     DiscriminatorSettings,
     EncoderSettings,
     GeneratorSettings,
@@ -43,10 +44,15 @@ _GENERATORS, _DISCRIMINATORS = _by_tag(GeneratorSettings, "family"), _by_tag(Dis
 _OPTIMIZERS = _by_tag(OptimizerSettings, "name")
 _GROUPS: dict[str, type[Settings]] = {
     "learning_rate_schedule": LinearDecay,
+    "burn_in": BurnIn,
+    "top_k": TopK,
     "augmentation": Augmentation,
     "augmentation.adaptive": AdaptiveProbability,
 }
 """Groups of settings that a recipe may lack."""
+CHOICES_OF_AUGMENTATION = ("augmentation.policy=", "augmentation.adaptive")
+_OF_ANOTHER = {"policy": ("operations", "probability"), "adaptive": ("probability",)}
+"""What goes where this of an augmentation changes: it was chosen for what was before."""
 _UNION_TAGS = frozenset({*_GENERATORS, *_DISCRIMINATORS, *_OPTIMIZERS})
 
 
@@ -81,7 +87,9 @@ def apply_overrides(recipe: Recipe, overrides: Iterable[str]) -> Recipe:
         UsageError: with every override that is malformed, names no field, or has a value that does not fit.
     """
     tree = recipe.model_dump(mode="json")
-    problems = [problem for text in overrides if (problem := _apply_one(tree, text))]
+    # What a choice takes away must not be what another override gives.
+    ordered = sorted(overrides, key=lambda text: not text.startswith(CHOICES_OF_AUGMENTATION))
+    problems = [problem for text in ordered if (problem := _apply_one(tree, text))]
     try:
         changed = Recipe.model_validate(tree)
     except ValidationError as error:
@@ -117,6 +125,9 @@ def _apply_one(tree: dict[str, Any], text: str) -> str | None:
     if parents == ["penalties"] and value is None:
         node.pop(last, None)
         return None
+    if parents == ["augmentation"] and node.get(last) != value:
+        for key in _OF_ANOTHER.get(last, ()):
+            node.pop(key, None)
     kinds = _kinds(parents, last)
     if isinstance(value, str) and value in kinds:
         for key in [key for key in node if key not in kinds[value].model_fields]:
@@ -154,8 +165,6 @@ def _fields(parents: list[str], node: Any) -> Iterable[str]:
         return kind.model_fields
     if parents == ["regularisation"]:
         return Regularisation.model_fields
-    if parents == ["top_k"]:
-        return TopK.model_fields
     if parents == ["penalties"]:
         return get_args(PenaltyName)
     if parents[:1] == ["penalties"] and len(parents) == 2:

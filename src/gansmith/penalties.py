@@ -115,5 +115,7 @@ PENALTIES: dict[str, Penalty] = {
     "consistency": consistency,
     "balanced_consistency": balanced_consistency,
 }
+BARE = frozenset({"consistency", "balanced_consistency"})
+"""Penalties that transform images by themselves: D sees these as they are, where it sees others transformed."""
 AT_FAKES = frozenset({"r2"})
 """Penalties at the generated images: D sees these as it sees fakes, where it sees either transformed."""

@@ -183,6 +183,12 @@ class Recipe(Settings):
             raise ValueError(
                 f"burn_in.beta2 is of Adam, but the optimisers are {', '.join(sorted(optimizers))}; leave it out"
             )
+        follows = self.augmentation is not None and self.augmentation.adaptive is not None
+        if follows and self.burn_in is not None and self.burn_in.augmentation_probability is not None:
+            raise ValueError(
+                "burn_in.augmentation_probability is of a probability that the recipe prescribes, but "
+                "augmentation.adaptive follows the discriminator; set burn_in.augmentation_probability=null"
+            )
         if self.num_classes == 1:
             raise ValueError("num_classes 1: one class tells the networks nothing; 0 is unconditional")
         return self

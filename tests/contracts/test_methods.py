@@ -17,6 +17,7 @@ from gansmith.losses import LOSSES
 from gansmith.penalties import PENALTIES
 from gansmith.recipe import (
     SGD,
+    Augmentation,
     DCGANDiscriminator,
     DenseConvDiscriminator,
     LinearDecay,
@@ -121,6 +122,16 @@ def test_every_family_trains_with_any_penalties_each_in_its_turn(name, subset):
         assert applied == {penalty for penalty in subset if step % TURNS[penalty] == 0}
         assert all(value.isfinite() for value in measured.values())
         assert all(measured[f"penalty_{penalty}"] > 0 for penalty in applied)
+    assert state.is_finite()
+
+
+@pytest.mark.parametrize("penalty", PENALTIES)
+def test_every_penalty_goes_with_augmentation(penalty):
+    penalties = {penalty: PenaltySettings(weight=0.1)}
+    augmentation = Augmentation(policy="diffaugment")
+    state = begin(small("dcgan-small", penalties=penalties, augmentation=augmentation, discriminator_steps=1))
+    (measured,) = advance(state, 1)
+    assert measured[f"penalty_{penalty}"].isfinite()
     assert state.is_finite()
 
 

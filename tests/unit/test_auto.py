@@ -64,7 +64,7 @@ def test_few_images_are_augmented_and_that_is_said(num_images, is_augmented):
     assert any("augmentation" in reason and f"{num_images:,}" in reason for reason in choice.reasons) == is_augmented
 
 
-def test_points_are_trained_by_what_loses_the_fewest_modes():
+def test_points_are_trained_by_pairs_with_both_penalties():
     recipe = chosen((1, 1), 2, minutes=5).recipe
     assert (recipe.loss, set(recipe.penalties)) == ("relativistic", {"r1", "r2"})
     assert recipe.generator.latent_dim == 2

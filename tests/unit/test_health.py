@@ -141,6 +141,18 @@ class TestPersistence:
     def test_is_said_once_when_it_changes_and_again_when_it_heals(self):
         assert verdicts(*[GOOD] * 8, *[COLLAPSED] * 20, *[GOOD] * 20) == ["healthy", "mode collapse", "healthy"]
 
+    def test_a_failure_that_shows_now_this_way_and_now_another_is_said_once(self):
+        turns = [COLLAPSED, GOOD | {"loss_d": 1e4}] * 10
+        said = verdicts(*[GOOD] * 8, *turns)
+        assert len(said) == 2
+        assert said[1] in ("mode collapse", "diverged")
+
+    def test_a_skipped_step_now_and_then_is_no_divergence(self):
+        assert verdicts(*[GOOD, GOOD | {"num_skipped": 1}] * 20) == ["healthy"]
+
+    def test_many_skipped_steps_are(self):
+        assert verdicts(*[GOOD] * 8, *[GOOD | {"num_skipped": 20}] * 8) == ["healthy", "diverged"]
+
     def test_moments_are_longer_later_in_a_run(self):
         monitor = Monitor(RECIPE, records(*[GOOD] * 400))
         lengths = [
@@ -358,7 +370,9 @@ class TestCheckup:
         assert values[-1]["health"] == "mode collapse"
         assert len(heard) == 2
         assert heard[0].startswith("health: mode collapse at ")
-        assert heard == checkup.summary()
+        verdict, action = checkup.summary()  # with the numbers of the end
+        assert verdict.startswith(f"health: mode collapse at {values[-1]['images']:,} images")
+        assert action == heard[1]
 
     def test_the_line_of_progress_names_what_is_wrong(self):
         record = {"images": 5, "images_per_second": 1.0}

@@ -7,6 +7,7 @@ import subprocess
 import sys
 from dataclasses import asdict
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -71,8 +72,18 @@ def test_what_is_in_the_file_is_not_trained_again(health, tmp_path, monkeypatch)
     kept = result(health)
     (tmp_path / "out.jsonl").write_text(json.dumps(asdict(kept)) + "\n")
     benchmark = health.Benchmark(tmp_path, tmp_path / "out.jsonl", tmp_path)
+    monkeypatch.setattr(benchmark, "_recipe_of", lambda case: SimpleNamespace(id=kept.recipe_id))
     monkeypatch.setattr(benchmark, "trained", lambda *arguments: pytest.fail("trained"))
     assert benchmark.result(kept.case, 0, again=False).said == [[1, "healthy", "", ""]]
+
+
+def test_what_another_recipe_was_said_of_is_trained_again(health, tmp_path, monkeypatch):
+    kept = result(health)
+    (tmp_path / "out.jsonl").write_text(json.dumps(asdict(kept)) + "\n")
+    benchmark = health.Benchmark(tmp_path, tmp_path / "out.jsonl", tmp_path)
+    monkeypatch.setattr(benchmark, "_recipe_of", lambda case: SimpleNamespace(id="another"))
+    monkeypatch.setattr(benchmark, "trained", lambda *arguments: kept)
+    assert benchmark.result(kept.case, 0, again=False) is kept
 
 
 def test_cost_is_a_share_and_leaves_the_modules_as_they_were(health):

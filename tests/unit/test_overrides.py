@@ -9,6 +9,7 @@ from gansmith.overrides import apply_overrides, parse_count
 from gansmith.recipe import (
     SGD,
     Adam,
+    Augmentation,
     DCGANDiscriminator,
     DCGANEncoder,
     LinearDecay,
@@ -298,3 +299,27 @@ def test_another_objective_keeps_what_both_have():
     assert "'gan' is not one of adversarial, autoencoder" in problems("objective=gan", recipe=small)[0]
     found = problems("objective=[1]", "batch_size=0", recipe=small)
     assert [problem.split(":")[0] for problem in found] == ["objective", "batch_size"]
+
+
+FEW = RECIPES["dcgan-small"]().replace(augmentation=Augmentation(policy="diffaugment"))
+
+
+@pytest.mark.parametrize(
+    ("overrides", "policy", "probability"),
+    [
+        (["augmentation.policy=pipe"], "pipe", 0.3),
+        (["augmentation.policy=pipe", "augmentation.probability=0.5"], "pipe", 0.5),
+        (["augmentation.probability=0.5", "augmentation.policy=pipe"], "pipe", 0.5),
+        (["augmentation.policy=diffaugment"], "diffaugment", 1.0),
+        (["augmentation.adaptive={}"], "diffaugment", 0.0),
+        (["augmentation.operations=[flip]", "augmentation.policy=pipe"], "pipe", 0.3),
+    ],
+)
+def test_another_policy_of_augmentation_has_its_own_probability(overrides, policy, probability):
+    found = apply_overrides(FEW, overrides).augmentation
+    assert (found.policy, found.probability) == (policy, probability)
+
+
+@pytest.mark.parametrize("field", ["burn_in.length_images=500", "top_k.floor=0.25"])
+def test_a_group_that_a_recipe_lacks_is_made_by_one_of_its_fields(field):
+    assert apply_overrides(RECIPES["mlp"](), [field]) != RECIPES["mlp"]()

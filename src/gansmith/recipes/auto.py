@@ -105,7 +105,7 @@ def _toy(data: DataFacts, machine: MachineFacts, size: Size, channels: int, num_
     )
     reasons = [
         f"multilayer perceptrons of {len(TOY_WIDTHS)} x {TOY_WIDTHS[0]}: {size_text(size)} is too small to convolve",
-        f"relativistic pairs with R1 and R2 of {TOY_GAMMA:g}: they lose the fewest modes",
+        f"relativistic pairs with R1 and R2 of {TOY_GAMMA:g}: they keep modes that the plain game loses",
         f"batch {recipe.batch_size}, rates {adam.learning_rate:g}, precision float32: the networks are tiny",
     ]
     return Choice(recipe, (*reasons, *_shared_reasons(data, machine, num_classes)[1:]))

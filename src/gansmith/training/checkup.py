@@ -58,7 +58,8 @@ class Checkup:
 
     def summary(self) -> list[str]:
         """Return what is said at the end: nothing of a run that was too short to be judged."""
-        return [] if self._monitor.health is None else self._monitor.health.lines()
+        health = self._monitor.current()
+        return [] if health is None else health.lines()
 
 
 class Nearness:

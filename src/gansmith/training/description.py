@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from gansmith.data import DataSet, StreamedSet
 from gansmith.facts import FEW_IMAGES
 from gansmith.recipe import Recipe
+from gansmith.rules import SMALLEST_AUGMENTED_SIDE
 from gansmith.sizes import size_text
 from gansmith.training.log import Display
 
@@ -28,7 +29,7 @@ def describe_data(data: DataSet | StreamedSet, recipe: Recipe, display: Display)
             display.say(f"  skipped {name}: {reason}")
         if len(data.skipped) > MOST_SKIPPED_SHOWN:
             display.say(f"  and {len(data.skipped) - MOST_SKIPPED_SHOWN:,} more skipped")
-    for line in few_images_lines(len(data), recipe.is_augmented):
+    for line in few_images_lines(len(data), recipe):
         display.say(f"  {line}")
     if len(data) < recipe.batch_size:
         display.say(
@@ -38,16 +39,24 @@ def describe_data(data: DataSet | StreamedSet, recipe: Recipe, display: Display)
         display.say("  a batch of one image: batch norm of dense layers uses its running averages; --set batch_size=8")
 
 
-def few_images_lines(count: int, is_augmented: bool = False) -> list[str]:
-    """Return what to expect of so many training images and what to do about it; nothing where they are enough."""
-    augmentation = "--set augmentation.policy=diffaugment, which shows the discriminator each in many forms; "
+def few_images_lines(count: int, recipe: Recipe | None = None) -> list[str]:
+    """Return what to expect of so many training images and what to do about it; nothing where they are enough.
+
+    Args:
+        count: of the images.
+        recipe: that they are to train; None: not chosen yet.
+    """
     if count >= FEW_IMAGES:
         return []
+    helps = [f"more images, from {FEW_IMAGES:,} on"]
+    if recipe is None:
+        helps.append("augmentation, which the default recipe then has (else --set augmentation.policy=diffaugment)")
+    elif recipe.discriminator is not None and not recipe.is_augmented and min(recipe.size) >= SMALLEST_AUGMENTED_SIDE:
+        helps.append("--set augmentation.policy=diffaugment, which shows the discriminator each in many forms")
     return [
-        f"warning: only {count:,} image{'s' if count > 1 else ''} to train on: the discriminator soon knows them by "
-        "heart, and samples become copies of them or stop improving",
-        f"what helps: more images, from {FEW_IMAGES:,} on; {'' if is_augmented else augmentation}"
-        "--evaluate-every, which keeps the best generator",
+        f"warning: only {count:,} image{'s' if count > 1 else ''} to train on: they are soon known by heart, and "
+        "samples become copies of them or stop improving",
+        "what helps: " + "; ".join([*helps, "--evaluate-every, which keeps the best generator"]),
         "whether samples are copies: `gansmith evaluate RUN` scores memorisation and shows the nearest images",
     ]
 

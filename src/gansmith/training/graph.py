@@ -92,7 +92,9 @@ def why_not_recorded(recipe: Recipe) -> str | None:
     """Return why steps of a recipe cannot be recorded, or None."""
     if ranks.current().size > 1:
         return f"{ranks.current().size} ranks sum their gradients in the midst of a step"
-    if (burn_in := recipe.burn_in) is not None and (burn_in.beta2 is not None or burn_in.penalty_factor != 1.0):
+    if (burn_in := recipe.burn_in) is not None and (
+        burn_in.beta2 is not None or (burn_in.penalty_factor != 1.0 and recipe.penalties)
+    ):
         return "beta2 and the weights of penalties, which burn_in schedules, are numbers of the host"
     with_sgd = [name for name in recipe.networks if isinstance(recipe.optimizer_of(name), SGD)]
     if with_sgd and has_scheduled_rates(recipe):
@@ -104,7 +106,8 @@ def why_not_recorded(recipe: Recipe) -> str | None:
 
 def has_scheduled_rates(recipe: Recipe) -> bool:
     """Return whether learning rates change from step to step."""
-    return recipe.learning_rate_schedule is not None or recipe.burn_in is not None
+    burns_in = recipe.burn_in is not None and recipe.burn_in.learning_rate_factor != 1.0
+    return recipe.learning_rate_schedule is not None or burns_in
 
 
 class RecordedSteps:
@@ -195,7 +198,7 @@ def pattern_of(state: TrainState) -> Pattern:
         tuple(name for name, settings in recipe.penalties.items() if is_due(settings, taken + index))
         for index in range(recipe.discriminator_steps)
     )
-    return (*penalties, ("measures",) if is_measured(state) else ())
+    return (*penalties, ("measures",) if recipe.objective == "adversarial" and is_measured(state) else ())
 
 
 def put_rates_on_device(state: TrainState) -> None:

@@ -38,6 +38,8 @@ ALIKE, LEFT = 0.12, 0.8
 """Diversity of a collapse from the beginning; energy distance over the first, which G has left."""
 IDENTICAL = 0.3
 """Share of near-identical pairs, above that of reals, that is a collapse."""
+SKIPPED = 0.01
+"""Share of steps skipped for a loss or gradient that is no finite number."""
 EXPLODED = 100.0
 """Of losses: over their size at the beginning, or over 1 if that is more."""
 COPIES, SNAPSHOTS = 0.5, 2
@@ -101,7 +103,9 @@ class Monitor:
         self._open.append(record)
         if not self._is_moment():
             return None
-        self.moments.append(Moment(record["images"], record["steps"], _means(self._open)))
+        steps = record["steps"] - (self.moments[-1].steps if self.moments else 0)
+        skipped = sum(each.get("num_skipped") or 0 for each in self._open) / steps
+        self.moments.append(Moment(record["images"], record["steps"], {**_means(self._open), "skipped": skipped}))
         self._open = []
         if len(self.moments) == 1:
             return None
@@ -117,11 +121,11 @@ class Monitor:
 
     def _said(self) -> Health | None:
         recent = self._candidates[-PERSISTENCE:]
-        if len(recent) < PERSISTENCE or len(set(recent)) > 1:
+        if len(recent) < PERSISTENCE or 0 < recent.count(HEALTHY) < PERSISTENCE:
             return None
-        verdict = recent[-1]
-        if self.health is not None and self.health.verdict == verdict:
+        if self.health is not None and self.health.verdict in recent:  # a failure may show now this way, now another
             return None
+        verdict = max(recent, key=recent.count)
         action, overrides = advice(verdict, self._recipe)
         self.health = Health(
             verdict=verdict, images=self.moments[-1].images, evidence=self._evidence(verdict), action=action,
@@ -146,11 +150,20 @@ class Monitor:
             return "memorising"
         return "healthy"
 
+    def current(self) -> Health | None:
+        """Return what was said last, with the numbers of now where they still say so."""
+        if self.health is None or self._candidates[-1] != self.health.verdict:
+            return self.health
+        changes = {"images": self.moments[-1].images, "evidence": self._evidence(self.health.verdict)}
+        return self.health.model_copy(update=changes)
+
     def _evidence(self, verdict: Verdict) -> str:
         recent = self.moments[-PERSISTENCE:]
-        before = self.moments[-PERSISTENCE - 1].images if len(self.moments) > PERSISTENCE else 0
         mean = Moment(recent[-1].images, recent[-1].steps, _means([each.values for each in recent]))
-        return f"{_numbers(verdict, mean, self.moments, self._nearness)}, over {recent[-1].images - before:,} images"
+        span = OSCILLATION_MOMENTS if verdict == "oscillating" else PERSISTENCE
+        before = self.moments[-span - 1].images if len(self.moments) > span else 0
+        over = "at two previews in a row" if verdict == "memorising" else f"over {recent[-1].images - before:,} images"
+        return f"{_numbers(verdict, mean, self.moments, self._nearness)}, {over}"
 
 
 def health_of(recipe: Recipe, records: Iterable[Mapping[str, Any]], images: int | None = None) -> Health | None:
@@ -161,13 +174,13 @@ def health_of(recipe: Recipe, records: Iterable[Mapping[str, Any]], images: int 
         records: of `metrics.jsonl`.
         images: leave out those after so many images seen.
     """
-    return Monitor(recipe, (each for each in records if images is None or each["images"] <= images)).health
+    return Monitor(recipe, (each for each in records if images is None or each["images"] <= images)).current()
 
 
 def has_diverged(moments: Sequence[Moment]) -> bool:
-    """Return whether steps are skipped, or losses are a hundred times as large as they began."""
+    """Return whether many steps are skipped, or losses are a hundred times as large as they began."""
     now, first = moments[-1], moments[0]
-    return now["num_skipped"] > 0 or now.loss > EXPLODED * max(1.0, first.loss)
+    return now["skipped"] > SKIPPED or now.loss > EXPLODED * max(1.0, first.loss)
 
 
 def has_collapsed(moments: Sequence[Moment]) -> bool:
@@ -239,13 +252,14 @@ def _numbers(verdict: Verdict, mean: Moment, moments: Sequence[Moment], nearness
     if verdict == "diverged":
         return (
             f"losses have a size of {mean.loss:.3g}, {moments[0].loss:.3g} at first; "
-            f"{mean['num_skipped']:.3g} steps skipped a record"
+            f"{mean['skipped']:.1%} of steps were skipped"
         )
     if verdict == "mode collapse":
         return f"{diversity}, {mean['near_identical']:.0%} of pairs are near-identical"
     if verdict == "discriminator winning":
-        norm = f"the norm of G's gradient is {mean['gradient_norm_g']:.2g}"
-        return f"{accuracy}, while {distance} and come no nearer; {norm}"
+        strongest = max(each["gradient_norm_g"] for each in moments)
+        norm = f"the norm of G's gradient is {mean['gradient_norm_g']:.2g}, {strongest:.2g} at most before"
+        return f"{accuracy}, while {distance}{' and come no nearer' if _is_stuck(moments) else ''}; {norm}"
     if verdict == "generator winning":
         return f"{accuracy}, though {distance}"
     if verdict == "oscillating":

@@ -15,7 +15,7 @@ from gansmith import runtime, schedule
 from gansmith.augment import UNCHANGED, Transformation
 from gansmith.data import Batch
 from gansmith.losses import LOSSES, of_top
-from gansmith.penalties import AT_FAKES, PENALTIES
+from gansmith.penalties import AT_FAKES, BARE, PENALTIES
 from gansmith.recipe import PenaltySettings
 from gansmith.training.augmentation import note_signs, seen_through
 from gansmith.training.lecam import move_anchors
@@ -117,13 +117,13 @@ def due_penalties(
 
     Gradients are those of D seen through the pair's transformations, at images before them.
     """
-    discriminator = state.modules["discriminator"]
-    views = [seen_through(each, discriminator) for each in (pair.of_real, pair.of_fake)]
-    return {
-        name: (weight, PENALTIES[name](views[name in AT_FAKES], pair.real.images, pair.fake_images, pair.real.labels,
-                                       rng))
-        for name, weight in due_weights(state, steps_taken).items()
-    }  # fmt: skip
+
+    def value(name: str) -> Tensor:
+        transformation = UNCHANGED if name in BARE else pair.of_fake if name in AT_FAKES else pair.of_real
+        view = seen_through(transformation, state.modules["discriminator"])
+        return PENALTIES[name](view, pair.real.images, pair.fake_images, pair.real.labels, rng)
+
+    return {name: (weight, value(name)) for name, weight in due_weights(state, steps_taken).items()}
 
 
 def due_weights(state: TrainState, steps_taken: int) -> dict[str, float]:

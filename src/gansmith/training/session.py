@@ -111,7 +111,7 @@ class Session:
     def train(self) -> Run:
         """Start or go on, until the budget is spent.
 
-        A batch that does not fit into memory is computed in parts, once tried smaller, unless batch norm forbids it.
+        A batch that does not fit into memory is computed in parts, once tried smaller, unless it is needed whole.
         Training that goes on failing begins again at the last checkpoint with lower rates, at most three times.
         """
         has_halved = False
