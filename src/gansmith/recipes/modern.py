@@ -126,7 +126,7 @@ def r3gan_small(
         num_classes: 0 for none.
         width: of the base map of both networks, a multiple of 8.
     """
-    adam = Adam(learning_rate=3e-4, beta1=0.0, beta2=0.99)
+    adam = Adam(learning_rate=2e-3, beta1=0.0, beta2=0.99)
     penalty = PenaltySettings(weight=1.0)
     return Recipe(
         size=size,
