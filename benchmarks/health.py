@@ -18,7 +18,6 @@ from __future__ import annotations
 
 import argparse
 import hashlib
-import json
 import os
 import shutil
 import sys
@@ -32,6 +31,7 @@ from typing import Any
 import torch
 from health_cases import CASES, EIGHT, HEALTHY, MNIST, Case
 from health_cost import print_costs
+from trainings import append_line, read_lines
 
 import gansmith
 from gansmith import runtime
@@ -118,9 +118,7 @@ class Benchmark:
             return there
         result = self.trained(name, case, seed, again)
         if self.out is not None:
-            self.out.parent.mkdir(parents=True, exist_ok=True)
-            with self.out.open("a") as file:
-                file.write(json.dumps(asdict(result)) + "\n")
+            append_line(self.out, asdict(result))
         return result
 
     def trained(self, name: str, case: Case, seed: int, is_anew: bool = False) -> Result:
@@ -161,9 +159,7 @@ class Benchmark:
         return self.runs / f"{name.replace(', ', '-').replace(' ', '-')}-{case.images}-seed-{seed}"
 
     def _kept(self) -> list[Result]:
-        if self.out is None or not self.out.exists():
-            return []
-        return [Result(**json.loads(line)) for line in reversed(self.out.read_text().splitlines())]
+        return [] if self.out is None else [Result(**values) for values in read_lines(self.out)]
 
     @staticmethod
     def _key(kept: Result) -> tuple[Any, ...]:

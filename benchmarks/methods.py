@@ -16,7 +16,6 @@ At the end a table is printed, and the column "measured here" of docs/methods.md
 from __future__ import annotations
 
 import argparse
-import json
 import math
 import sys
 import tempfile
@@ -30,6 +29,7 @@ from typing import Any
 import torch
 from busy import MOST_OTHERS, Meter
 from data import default_data
+from trainings import append_line, ratio_of, read_lines
 
 import gansmith
 from gansmith import runtime
@@ -37,7 +37,6 @@ from gansmith.bench.contenders import OurTraining
 from gansmith.bench.interleaving import Contender, interleave
 from gansmith.data import DataSet, open_data
 from gansmith.errors import GansmithError
-from gansmith.evaluation.intervals import seeds_interval
 from gansmith.overrides import apply_overrides, parse_count
 from gansmith.recipe import Recipe
 from gansmith.recipes import recipe_function
@@ -197,9 +196,7 @@ class Benchmark:
                 result = there.get(self._key(name, seed))
                 if result is None:
                     result = self._trained(name, seed)
-                    self.out.parent.mkdir(parents=True, exist_ok=True)
-                    with self.out.open("a") as file:
-                        file.write(json.dumps(asdict(result)) + "\n")
+                    append_line(self.out, asdict(result))
                 print(f"{name}, seed {seed}: fd_classifier {result.fd_classifier}, cost {result.cost:.2f}", flush=True)
                 found.append(result)
         return found
@@ -240,31 +237,26 @@ class Benchmark:
 
 def read_results(path: Path) -> list[Result]:
     """Return the results in a file, oldest first; none where there is no file."""
-    return [Result(**json.loads(line)) for line in path.read_text().splitlines()] if path.exists() else []
+    return [Result(**values) for values in reversed(read_lines(path))]
 
 
 def cells_of(results: Sequence[Result]) -> dict[str, str]:
     """Return name -> what was measured, in words: distance / base's (geometric mean over seeds, and from three on its
     95 % interval by Student's t on the logarithms), and time of an image / base's.
     """
-    found = {(result.method, result.seed): result for result in results}
+    values = {(each.method, each.seed): each.fd_classifier or math.nan for each in results}
     cells = {}
     for name in dict.fromkeys(result.method for result in results):
-        pairs = [(each, found[BASE, seed]) for (method, seed), each in found.items() if method == name]
-        values = [(mine.fd_classifier, base.fd_classifier) for mine, base in pairs]
+        of_method = [each for each in results if each.method == name]
         if name == BASE:
-            cells[name] = f"{fmean(base or math.nan for _, base in values):.1f}"
+            cells[name] = f"{fmean(values[name, each.seed] for each in of_method):.1f}"
             continue
-        if any(not mine or not base for mine, base in values):
+        ratio, interval = ratio_of(values, name, BASE)
+        if math.isnan(ratio):
             cells[name] = "no distance: samples without spread"
             continue
-        logs = [math.log(mine / base) for mine, base in values if mine and base]
-        spread = ""
-        if len(logs) >= 3:
-            low, high = (math.exp(end) for end in seeds_interval(logs))
-            spread = f" ({low:.2f} to {high:.2f})"
-        cost = fmean(mine.cost for mine, _ in pairs)
-        cells[name] = f"distance x {math.exp(fmean(logs)):.2f}{spread}, time x {cost:.2f}"
+        spread = "" if interval is None else f" ({interval[0]:.2f} to {interval[1]:.2f})"
+        cells[name] = f"distance x {ratio:.2f}{spread}, time x {fmean(each.cost for each in of_method):.2f}"
     return cells
 
 

@@ -340,9 +340,10 @@ def test_gradients_of_parts_are_those_of_the_whole_batch(family, loss):
         torch.testing.assert_close(found[key], gradient, atol=atol, rtol=0, msg=lambda t, key=key: f"{key}: {t}")
 
 
-def test_measurements_of_even_parts_are_those_of_the_whole_batch():
+@pytest.mark.parametrize("micro_batch", [4, 3])
+def test_measurements_of_parts_are_those_of_the_whole_batch(micro_batch):
     recipe = with_discriminator("dcgan", penalties={"r1": PenaltySettings(weight=0.1)})
-    (whole,), (parts,) = advance(begin(recipe), 1), advance(begin(recipe, micro_batch=4), 1)
+    (whole,), (parts,) = advance(begin(recipe), 1), advance(begin(recipe, micro_batch=micro_batch), 1)
     assert whole.keys() == parts.keys()
     for name, value in whole.items():
         torch.testing.assert_close(parts[name], value, atol=1e-5, rtol=1e-5)

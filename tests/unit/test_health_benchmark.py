@@ -6,29 +6,20 @@ import json
 import subprocess
 import sys
 from dataclasses import asdict
-from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 
 from gansmith.report import Health
 from gansmith.training import descent, step
+from tests.benchmark_modules import BENCHMARKS, benchmark
 from tests.end_to_end.processes import environment
-
-BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
 
 
 @pytest.fixture(scope="module")
 def health():
-    before = set(sys.modules)
-    sys.path.insert(0, str(BENCHMARKS))
-    import health
-
-    yield health
-    sys.path.remove(str(BENCHMARKS))
-    for name in set(sys.modules) - before:
-        if getattr(sys.modules[name], "__file__", None) and Path(sys.modules[name].__file__).parent == BENCHMARKS:
-            del sys.modules[name]
+    with benchmark("health") as program:
+        yield program
 
 
 def said(*verdicts: str) -> list[Health]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import get_args
@@ -16,6 +15,7 @@ from gansmith.penalties import PENALTIES
 from gansmith.recipe import Recipe
 from gansmith.recipes import RECIPES
 from gansmith.settings import DiscriminatorSettings, Normalisation, OptimizerSettings, Regularisation
+from tests import benchmark_modules
 
 ROOT = Path(__file__).parents[2]
 TEXT = (ROOT / "docs" / "methods.md").read_text()
@@ -57,15 +57,8 @@ def test_a_line_says_what_it_is_for_where_from_how_and_what_was_measured(row: li
 
 @pytest.fixture(scope="module")
 def benchmark():
-    before = set(sys.modules)
-    sys.path.insert(0, str(ROOT / "benchmarks"))
-    import methods
-
-    yield methods
-    sys.path.remove(str(ROOT / "benchmarks"))
-    for name in set(sys.modules) - before:
-        if str(getattr(sys.modules[name], "__file__", None)).startswith(str(ROOT / "benchmarks")):
-            del sys.modules[name]
+    with benchmark_modules.benchmark("methods") as program:
+        yield program
 
 
 def test_every_row_of_the_benchmark_is_a_recipe_of_its_own_with_a_line_in_the_page(benchmark) -> None:

@@ -129,9 +129,20 @@ def average(state: TrainState, batch_size: int) -> None:
         update_ema(averaged, state.modules[name], decay)
 
 
-def mean_of(measured: Sequence[Mapping[str, Tensor]]) -> dict[str, Tensor]:
-    """Return the mean of each name over the dictionaries that have it."""
+def mean_of(measured: Sequence[Mapping[str, Tensor]], counts: Sequence[int] | None = None) -> dict[str, Tensor]:
+    """Return the mean of each name over the dictionaries that have it.
+
+    Args:
+        measured: 0-d tensors by name.
+        counts: how many items each is the mean of; None: as many as any other.
+    """
     if len(measured) == 1:
         return dict(measured[0])
+    weights = counts or [1] * len(measured)
     names = {name: None for values in measured for name in values}
-    return {name: torch.stack([values[name] for values in measured if name in values]).mean() for name in names}
+    means = {}
+    for name in names:
+        having = [(values[name], weight) for values, weight in zip(measured, weights, strict=True) if name in values]
+        total = sum(weight for _, weight in having)
+        means[name] = torch.stack([value * (weight / total) for value, weight in having]).sum()
+    return means

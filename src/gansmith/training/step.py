@@ -144,7 +144,7 @@ def _collect(state: TrainState, pair: Pair, rng: torch.Generator, steps_taken: i
 
 
 def _measured(state: TrainState, pair: Pair, parts: list[Scored]) -> dict[str, Tensor]:
-    measured = mean_of([part.measured() for part in parts])
+    measured = mean_of([part.measured() for part in parts], [len(part.loss) for part in parts])
     if is_measured(state):
         labels = pair.real.labels if state.recipe.num_classes else None
         measured |= measured_of_samples(pair.real.images, pair.fake_images, labels)
@@ -192,7 +192,8 @@ def generator_step(
         loss = generator_loss(state, real_logits, fake_logits)
         collect_gradients(state, ["generator"], mean_over_ranks(loss, count))
         measured.append({"loss_g": loss.detach().mean()})
-    return {**mean_of(measured), **descend(state, "generator")}
+    counts = [stop - start for start, stop in parts_of(count, state.micro_batch)]
+    return {**mean_of(measured, counts), **descend(state, "generator")}
 
 
 def simultaneous_step(
@@ -223,7 +224,7 @@ def simultaneous_step(
         parts.append(part)
         fakes.append(pair.fake_images.detach())
         losses.append({"loss_g": loss_g.detach().mean()})
-    measured = _measured(state, Pair(real, torch.cat(fakes)), parts) | mean_of(losses)
+    measured = _measured(state, Pair(real, torch.cat(fakes)), parts) | mean_of(losses, [len(fake) for fake in fakes])
     return {**measured, **_descend(state, parts, count, "discriminator", "generator")}
 
 
