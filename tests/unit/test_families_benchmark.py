@@ -15,7 +15,15 @@ from gansmith.facts import MachineFacts
 from tests.benchmark_modules import BENCHMARKS, benchmark
 
 ROOT = Path(__file__).parents[2]
-DISTANCES = {"mlp": 400.0, "dcgan-28": 500.0, "dense-conv": 600.0, "resnet": 300.0, "vae": 700.0, "r3gan-small": 150.0}
+DISTANCES = {
+    "dcgan-32": 450.0,
+    "mlp": 400.0,
+    "dcgan-28": 500.0,
+    "dense-conv": 600.0,
+    "resnet": 300.0,
+    "vae": 700.0,
+    "r3gan-small": 150.0,
+}
 EVEN = (0.1,) * 10
 
 
@@ -66,15 +74,15 @@ class TestBars:
         assert problem == "above the bar: `auto` / `dcgan-28` is 0.202, must be at most 0.2"
 
     def test_best_base_system_counts_whichever_it_is(self, families):
-        better = [result(families, "dcgan-32", seed, 80.0) for seed in range(3)]
-        (problem,) = families.failures(results(families) + better, (0, 1, 2))
+        found = [replace(each, fd_classifier=80.0) if each.method == "dcgan-32" else each for each in results(families)]
+        (problem,) = families.failures(found, (0, 1, 2))
         assert problem == "above the bar: `auto` / `dcgan-32`, the best base system is 0.750, must be at most 0.6"
 
     def test_baseline_that_is_no_base_system_is_not_the_best_of_them(self, tables, families):
         assert tables.best_base(results(families)) == "resnet"
 
     def test_base_system_that_is_missing_is_named(self, tables, families):
-        _, (what, value, _, _) = tables.ratios(results(families))
+        _, (what, value, _, _) = tables.ratios([each for each in results(families) if each.method != "dcgan-32"])
         assert what == "`auto` / `resnet`, the best base system, without `dcgan-32`"
         assert value == pytest.approx(0.2)
 
