@@ -16,14 +16,9 @@ from tests.benchmark_modules import BENCHMARKS, benchmark
 
 ROOT = Path(__file__).parents[2]
 DISTANCES = {
-    "dcgan-32": 450.0,
-    "mlp": 400.0,
-    "dcgan-28": 500.0,
-    "dense-conv": 600.0,
-    "resnet": 300.0,
-    "vae": 700.0,
+    "mlp": 400.0, "dcgan-28": 500.0, "dcgan-32": 450.0, "dense-conv": 600.0, "resnet": 300.0, "vae": 700.0,
     "r3gan-small": 150.0,
-}
+}  # fmt: skip
 EVEN = (0.1,) * 10
 
 
