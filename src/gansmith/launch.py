@@ -150,7 +150,6 @@ def _work() -> None:
     _end_with_launcher()
     try:
         main(sys.argv[1:])
-        return
     except SystemExit:
         pass  # its code is in the file, unless another rank has told
     except AlreadyTold:
