@@ -19,6 +19,7 @@ from gansmith.evaluation.evaluator import measure
 from gansmith.evaluation.features import features_among_ranks
 from gansmith.evaluation.opening import Asked, open_context, plan_of
 from gansmith.facts import Classes
+from gansmith.launch import leave_at_once
 from gansmith.layers.sync import synchronised
 from gansmith.models import Model, sample, save_pretrained
 from gansmith.recipe import SGD, Adam, DCGANDiscriminator, MLPGenerator, Recipe, ResNetDiscriminator
@@ -258,3 +259,4 @@ def work(rank: int, port: int, folder: Path) -> None:
         results["evaluated"] = evaluated(folder)
         torch.save(results, folder / f"{rank}.pt")
         ranks.wait_for_all()
+    leave_at_once(0)
