@@ -27,6 +27,7 @@ from gansmith.bench.measure import measure_ranks
 from gansmith.bench.rows import RANKS, row_of
 from gansmith.bench.table import lines_of
 from gansmith.build import build_networks, num_parameters
+from gansmith.launch import leave_at_once
 from gansmith.layers import fourier
 from gansmith.recipe import Recipe
 from gansmith.training.adversarial import Adversarial
@@ -165,6 +166,7 @@ def measure(rank: int, port: int, quick: bool) -> None:
         agreement = median_seconds(lambda: ranks.largest(0), 20 if quick else 500)
         if rank == 0:
             print(f"\nThe agreement before each step: {1e6 * agreement:.0f} us")
+    leave_at_once(0)
 
 
 def main() -> None:
