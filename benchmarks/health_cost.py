@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import replace
-from types import ModuleType
 from typing import Any
+from unittest.mock import patch
 
 import torch
 
@@ -42,10 +41,10 @@ def share_of(name: str, seconds: float = COST_SECONDS) -> tuple[float, float]:
 
         return call
 
-    with replaced(step, "measured_of_samples", timed(step.measured_of_samples, "measures")), \
-         replaced(step, "measured_of_logits", timed(step.measured_of_logits, "measures")), \
-         replaced(step, "is_measured", timed(step.is_measured, "measures")), \
-         replaced(descent, "gradient_norm", timed(descent.gradient_norm, "norms")):  # fmt: skip
+    with patch.object(step, "measured_of_samples", timed(step.measured_of_samples, "measures")), \
+         patch.object(step, "measured_of_logits", timed(step.measured_of_logits, "measures")), \
+         patch.object(step, "is_measured", timed(step.is_measured, "measures")), \
+         patch.object(descent, "gradient_norm", timed(descent.gradient_norm, "norms")):  # fmt: skip
         steps = steps_of(name)
         steps.step()
         spent.update(measures=0.0, norms=0.0)
@@ -60,19 +59,8 @@ def ratio_of(name: str, seconds: float = COST_SECONDS, pairs: int = COST_PAIRS) 
     whole, is_measured = steps_of(name), step.is_measured
     without = replace(whole, prepare=lambda: setattr(step, "is_measured", lambda state: False))
     with_all = replace(whole, prepare=lambda: setattr(step, "is_measured", is_measured))
-    with replaced(step, "is_measured", is_measured):
+    with patch.object(step, "is_measured", is_measured):
         return interleave(without, with_all, seconds, pairs)
-
-
-@contextmanager
-def replaced(module: ModuleType, name: str, value: Any) -> Iterator[None]:
-    """While entered, a module has another value under a name."""
-    before = getattr(module, name)
-    setattr(module, name, value)
-    try:
-        yield
-    finally:
-        setattr(module, name, before)
 
 
 def print_costs() -> str | None:

@@ -11,6 +11,7 @@ from __future__ import annotations
 import argparse
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
+from unittest.mock import patch
 
 import torch
 from torch import Tensor, nn
@@ -37,17 +38,6 @@ from gansmith.training.state import TrainState
 CPU = torch.device("cpu")
 RECIPES = ("mlp", "dcgan-28", "dcgan-32", "dense-conv", "dcgan-small", "resnet-b32")
 Undo = Callable[[OurTraining], object]
-
-
-@contextmanager
-def replaced(owner: object, name: str, function: Callable[..., object]) -> Iterator[None]:
-    """Replace an attribute for a while."""
-    before = getattr(owner, name)
-    setattr(owner, name, function)
-    try:
-        yield
-    finally:
-        setattr(owner, name, before)
 
 
 def two_passes(
@@ -139,7 +129,7 @@ def multiplies_small_maps(ours: OurTraining) -> bool:
         answers.append(pays(*arguments))
         return answers[-1]
 
-    with replaced(product, "pays", recorded):
+    with patch.object(product, "pays", recorded):
         ours.step()
     return any(answers)
 
@@ -158,7 +148,7 @@ TECHNIQUES: dict[str, tuple[Undo, Callable[[OurTraining], bool]]] = {
         lambda ours: ours.state.recipe.update == "alternating",
     ),
     "one pass of D over reals and fakes": (
-        lambda ours: replaced(step, "logits_of_pair", two_passes),
+        lambda ours: patch.object(step, "logits_of_pair", two_passes),
         lambda ours: not ours.state.recipe.discriminator_mixes_images,
     ),
     "stem by Fourier coefficients": (
@@ -170,38 +160,38 @@ TECHNIQUES: dict[str, tuple[Undo, Callable[[OurTraining], bool]]] = {
         lambda ours: ours.state.recipe.precision == "float32" and bool(fourier_layers(ours, stride=2)),
     ),
     "small maps as one product of matrices": (
-        lambda ours: replaced(product, "pays", lambda *arguments: False),
+        lambda ours: patch.object(product, "pays", lambda *arguments: False),
         multiplies_small_maps,
     ),
     "thin convolution of D": (
-        lambda ours: replaced(ThinConv2d, "forward", nn.Conv2d.forward),
+        lambda ours: patch.object(ThinConv2d, "forward", nn.Conv2d.forward),
         lambda ours: has(ours, ThinConv2d),
     ),
     "thin transposed convolution of G": (
-        lambda ours: replaced(ThinConvTranspose2d, "forward", nn.ConvTranspose2d.forward),
+        lambda ours: patch.object(ThinConvTranspose2d, "forward", nn.ConvTranspose2d.forward),
         lambda ours: has(ours, ThinConvTranspose2d),
     ),
     "upsampling inside the convolution": (
-        lambda ours: replaced(UpsampledConv2d, "forward", upsampled_plainly),
+        lambda ours: patch.object(UpsampledConv2d, "forward", upsampled_plainly),
         lambda ours: has(ours, UpsampledConv2d),
     ),
     "its bias outside": (
-        lambda ours: replaced(UpsampledConv2d, "forward", upsampled_with_bias_inside),
+        lambda ours: patch.object(UpsampledConv2d, "forward", upsampled_with_bias_inside),
         lambda ours: any(layer.bias is not None for layer in layers_of(ours, UpsampledConv2d)),
     ),
     "pooling inside the convolution": (
-        lambda ours: replaced(
+        lambda ours: patch.object(
             PooledConv2d, "forward", lambda layer, maps: avg_pool2d(nn.Conv2d.forward(layer, maps), 2)
         ),
         lambda ours: has(ours, PooledConv2d),
     ),
     "dropout masks from bytes": (
-        lambda ours: replaced(Dropout, "forward", dropped_plainly),
+        lambda ours: patch.object(Dropout, "forward", dropped_plainly),
         lambda ours: has(ours, Dropout),
     ),
     "LeakyReLU in place": (not_in_place, lambda ours: has(ours, nn.LeakyReLU)),
     "logit without a product of matrices": (
-        lambda ours: replaced(Logit, "forward", logit_plainly),
+        lambda ours: patch.object(Logit, "forward", logit_plainly),
         lambda ours: True,
     ),
 }

@@ -57,15 +57,7 @@ def r3gan_cifar10(
         precision: of the three highest resolutions.
         num_classes: 0 for none; published with 10.
     """
-    burn_in = BurnIn(
-        length_images=20_000_000,
-        learning_rate_factor=4.0,
-        penalty_factor=10.0,
-        beta2=0.9,
-        ema_half_life_images=0,
-        augmentation_probability=0.0,
-    )
-    return _r3gan(size, channels, precision, num_classes, 512, 5e-5, 0.005, 5_000_000, burn_in, 0.55)
+    return _r3gan(size, channels, precision, num_classes, 512, 5e-5, 0.005, 5_000_000, _long_burn_in(), 0.55)
 
 
 def r3gan_stacked_mnist(
@@ -86,7 +78,7 @@ def r3gan_64(
 
     Family: Huang et al. 2024, their set for FFHQ at 64x64; 100 million images. Arguments as `r3gan_cifar10`.
     """
-    return _r3gan(size, channels, precision, num_classes, 256, 5e-5, 0.2, 500_000, _faces(), 0.3)
+    return _r3gan(size, channels, precision, num_classes, 256, 5e-5, 0.2, 500_000, _long_burn_in(), 0.3)
 
 
 def r3gan_256(
@@ -96,10 +88,11 @@ def r3gan_256(
 
     Family: Huang et al. 2024, their set for FFHQ at 256x256; 200 million images. Arguments as `r3gan_cifar10`.
     """
-    return _r3gan(size, channels, precision, num_classes, 256, 5e-5, 15.0, 500_000, _faces(), 0.3)
+    return _r3gan(size, channels, precision, num_classes, 256, 5e-5, 15.0, 500_000, _long_burn_in(), 0.3)
 
 
-def _faces() -> BurnIn:
+def _long_burn_in() -> BurnIn:
+    """That of the sets which lower their rates and augment."""
     return BurnIn(
         length_images=20_000_000,
         learning_rate_factor=4.0,
