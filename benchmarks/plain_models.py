@@ -99,7 +99,7 @@ class DCGANGenerator(nn.Module):
 
 
 class DCGANDiscriminator(nn.Module):
-    """Convolutions of stride 2 to a logit, or to the two dense heads of an autoencoder's encoder."""
+    """Convolutions of stride 2, dense layers if any, and a logit, or the two heads of an autoencoder's encoder."""
 
     def __init__(self, settings: dict, shape: tuple[int, int, int], latent_dim: int | None = None) -> None:
         super().__init__()
@@ -116,12 +116,15 @@ class DCGANDiscriminator(nn.Module):
             layers += [nn.Dropout(dropout)] if dropout else []
             before = after
         self.features = nn.Sequential(*layers)
-        self.map_shape, self.reads_map = (before, height, width), ["logit.", "mean.", "log_variance."]
+        self.map_shape = (before, height, width)
+        widths = [math.prod(self.map_shape), *settings.get("hidden", ())]
+        self.dense = nn.Sequential(*dense_layers(widths, settings.get("normalisation") == "batch", dropout))
+        self.reads_map = ["dense.0."] if widths[1:] else ["logit.", "mean.", "log_variance."]
         for name in ("logit",) if latent_dim is None else ("mean", "log_variance"):
-            self.add_module(name, nn.Linear(math.prod(self.map_shape), latent_dim or 1))
+            self.add_module(name, nn.Linear(widths[-1], latent_dim or 1))
 
     def forward(self, images: Tensor) -> Tensor | tuple[Tensor, Tensor]:
-        features = self.features(images).flatten(1)
+        features = self.dense(self.features(images).flatten(1))
         if hasattr(self, "logit"):
             return self.logit(features).squeeze(1)
         return self.mean(features), self.log_variance(features)
@@ -302,7 +305,7 @@ def counterpart(network: nn.Module, key: str) -> tuple[str, int, Tensor | None]:
     """Return how gansmith names a weight, and along which dimension it has another order, and which."""
     name = key.replace("_norm.", "_norm.norm.").replace("._u", ".left").replace("._v", ".right")
     for path, module in network.named_modules():
-        if isinstance(module, nn.Sequential) and isinstance(module[0], nn.Upsample):
+        if isinstance(module, nn.Sequential) and any(isinstance(layer, nn.Upsample) for layer in module):
             name = name.replace(f"{path}.1.", f"{path}.")
     if "map_shape" not in vars(network) or key.endswith("num_batches_tracked"):
         return name, 0, None

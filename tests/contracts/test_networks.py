@@ -64,6 +64,13 @@ SETTINGS = {
             )
             for attended, stem, head in ((HALF, False, "convolution"), (QUARTER, True, "transposed"))
         ),
+        *(
+            (
+                DCGANGenerator(latent_dim=5, width=2),
+                DCGANDiscriminator(width=2, hidden=hidden, normalisation=normalisation, dropout=dropout),
+            )
+            for hidden, normalisation, dropout in (((3,), "spectral", 0.0), ((4, 3), "batch", 0.3))
+        ),
     ],
     "dense-conv": [
         (

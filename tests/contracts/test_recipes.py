@@ -39,7 +39,7 @@ IDS = {
     "resnet": "768373ee",
     "wgan-gp": "656ec45b",
     "sngan": "768373ee",  # the method of resnet, that asks for the classes of the data
-    "dcgan-small": "130e33a0",
+    "dcgan-small": "27819d4b",
     "vae": "a1b85f88",
     "r3gan-small": "c5adfb3d",
     "r3gan-cifar10": "b08a4196",
@@ -388,7 +388,7 @@ def test_dcgan_small_is_narrow_with_spectral_norm_and_two_rates():
         ("up", 64, 32, 5, 2, (14, 14)),
         ("up", 32, 1, 5, 2, (28, 28)),
     ]
-    assert recipe.discriminator == DCGANDiscriminator(width=32, kernel=5, normalisation="spectral")
+    assert recipe.discriminator == DCGANDiscriminator(width=32, kernel=5, normalisation="spectral", hidden=(128,))
     assert (recipe.generator_optimizer, recipe.discriminator_optimizer) == (
         Adam(learning_rate=1e-3, beta1=0.0),
         Adam(learning_rate=2e-3, beta1=0.0),

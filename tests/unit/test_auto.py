@@ -37,7 +37,7 @@ def width(*arguments, **options) -> int:
 @pytest.mark.parametrize(
     ("size", "channels", "gflops", "minutes", "expected"),
     [
-        ((28, 28), 1, 100.0, 2, ("dcgan", 32, 32)),
+        ((28, 28), 1, 100.0, 3, ("dcgan", 32, 32)),
         ((28, 28), 1, 100.0, 10, ("dcgan", 32, 32)),
         ((28, 28), 1, 100.0, 600, ("dcgan", 96, 32)),
         ((32, 32), 3, 20.0, 10, ("dcgan", 16, 32)),

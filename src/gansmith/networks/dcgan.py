@@ -9,7 +9,15 @@ from __future__ import annotations
 from torch import Tensor, nn
 
 from gansmith.layers.attention import attention_at
-from gansmith.layers.blocks import INITIAL_STD, apply_spectral_norm, from_map, initialise_normal, leaky_relu, to_map
+from gansmith.layers.blocks import (
+    INITIAL_STD,
+    apply_spectral_norm,
+    dense_stack,
+    from_map,
+    initialise_normal,
+    leaky_relu,
+    to_map,
+)
 from gansmith.layers.dropout import Dropout
 from gansmith.layers.fold import folded, pairs_in
 from gansmith.layers.fourier import FourierConv2d, FourierConvTranspose2d, takes_fewer
@@ -138,7 +146,10 @@ def _num_features(width: int, size: Size) -> int:
 
 
 class DCGANDiscriminatorNetwork(nn.Module):
-    """Images -> halved until the base map -> one logit each. Arguments as `DCGANGeneratorNetwork`."""
+    """Images -> halved until the base map -> dense layers, if any -> one logit each.
+
+    Arguments as `DCGANGeneratorNetwork`.
+    """
 
     def __init__(self, settings: DCGANDiscriminator, size: Size, channels: int, num_classes: int = 0) -> None:
         super().__init__()
@@ -150,7 +161,9 @@ class DCGANDiscriminatorNetwork(nn.Module):
         if settings.minibatch_std:
             self.features.append(MinibatchStd())
             num_features += stages.height * stages.width
-        self.logit = Logit(num_features, num_classes)
+        widths = (num_features, *settings.hidden)
+        self.dense = dense_stack(widths, settings.normalisation, settings.dropout)
+        self.logit = Logit(widths[-1], num_classes)
         initialise_normal(self)
         if self.logit.embedding is not None:
             nn.init.normal_(self.logit.embedding.weight, 0.0, INITIAL_STD)
@@ -159,7 +172,7 @@ class DCGANDiscriminatorNetwork(nn.Module):
 
     def forward(self, images: Tensor, labels: Tensor | None = None) -> Tensor:
         """Return (N,) float32 logits for images (N, C, H, W) in [-1, 1] and labels (N,) where there are classes."""
-        logits: Tensor = self.logit(from_map(self.features(images)), labels)
+        logits: Tensor = self.logit(self.dense(from_map(self.features(images))), labels)
         return logits
 
 

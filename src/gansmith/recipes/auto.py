@@ -149,10 +149,11 @@ def _step_flops(size: Size, channels: int, width: int, batch: int) -> float:
     macs_g += taps * area * generator_widths[0] * generator_widths[1]  # the stem
     for index, (before, after) in enumerate(pairwise([*generator_widths[1:], channels])):
         macs_g += taps * area * 4**index * before * after
-    macs_d = 0.0
+    macs_d: float = 0.0
     discriminator_widths = [channels, *(width * min(2**index, 16) for index in range(stages.num_doublings))]
     for index, (before, after) in enumerate(pairwise(discriminator_widths)):
         macs_d += taps * area * 4 ** (stages.num_doublings - 1 - index) * before * after
+    macs_d += area * discriminator_widths[-1] * 4 * width
     return 2.0 * batch * (GENERATOR_PASSES * macs_g + DISCRIMINATOR_PASSES * macs_d)
 
 

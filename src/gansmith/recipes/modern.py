@@ -10,6 +10,7 @@ from gansmith.settings import (
     Adam,
     Augmentation,
     BurnIn,
+    LinearDecay,
     PenaltySettings,
     Precision,
     R3GANDiscriminator,
@@ -109,8 +110,8 @@ def r3gan_small(
     """R3GAN narrow enough for minutes on a CPU, for images of 28 to 32 pixels.
 
     Ours: the networks of Huang et al. 2024 with one block at each resolution and half the channels at each doubling,
-    higher rates and smaller batches; both players are updated from the same point, so that the pass that gives R1 and
-    R2 gives the generator's gradient too. What was tried is in docs/log.md.
+    higher rates, which fall, and smaller batches; gamma 1, of colours 0.1. Both players are updated from the same
+    point, so that the pass that gives R1 and R2 gives the generator's gradient too. What was tried is in docs/log.md.
 
     Args:
         size: (height, width) in pixels, each 4 to 7 times the same power of two.
@@ -120,7 +121,7 @@ def r3gan_small(
         width: of the base map of both networks, a multiple of 8.
     """
     adam = Adam(learning_rate=2e-3, beta1=0.0, beta2=0.99)
-    penalty = PenaltySettings(weight=1.0)
+    penalty = PenaltySettings(weight=1.0 if channels == 1 else 0.1)
     return Recipe(
         size=size,
         channels=channels,
@@ -133,6 +134,7 @@ def r3gan_small(
         penalties_share_pass=True,
         generator_optimizer=adam,
         discriminator_optimizer=adam,
+        learning_rate_schedule=LinearDecay(length_images=300_000, final_factor=0.1),
         batch_size=32,
         update="simultaneous",
     )

@@ -42,7 +42,7 @@ class DCGANGenerator(Settings):
 
 
 class DCGANDiscriminator(Settings):
-    """Convolutions of stride 2 with LeakyReLU 0.2, flatten, one logit."""
+    """Convolutions of stride 2 with LeakyReLU 0.2, flatten, dense layers if any, one logit."""
 
     family: Literal["dcgan"] = "dcgan"
     width: Width = 64  # channels of the first map; later ones double, up to 16 x width
@@ -50,8 +50,9 @@ class DCGANDiscriminator(Settings):
     normalisation: Normalisation | None = None  # batch: not on the first layer
     dropout: Share = 0.0  # after each LeakyReLU
     attention: PositiveInt | None = None  # height of the map at which self-attention sits (Zhang et al. 2019)
-    minibatch_std: bool = False  # before the logit: how much four images differ, as a channel (Karras et al. 2018)
-    ADDED = frozenset({"attention", "minibatch_std"})
+    minibatch_std: bool = False  # of the last map: how much four images differ, as a channel (Karras et al. 2018)
+    hidden: tuple[Width, ...] = ()  # dense layers between the last map and the logit
+    ADDED = frozenset({"attention", "minibatch_std", "hidden"})
 
 
 class DCGANEncoder(Settings):
