@@ -41,7 +41,7 @@ IDS = {
     "sngan": "768373ee",  # the method of resnet, that asks for the classes of the data
     "dcgan-small": "27819d4b",
     "vae": "a1b85f88",
-    "r3gan-small": "c5adfb3d",
+    "r3gan-small": "35f02bda",
     "r3gan-cifar10": "b08a4196",
     "r3gan-stacked-mnist": "0b41045b",
     "r3gan-64": "e1840784",

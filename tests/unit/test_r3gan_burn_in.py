@@ -32,7 +32,10 @@ OBJECTIVE = Adversarial()
 def recipe_of(burn_in: BurnIn | None = BURN_IN, **changes) -> Recipe:
     recipe = RECIPES["r3gan-small"](size=(8, 8)).shrunk()
     adam = recipe.generator_optimizer.model_copy(update={"learning_rate": 1e-3, "beta2": 0.99})
-    values = {"generator_optimizer": adam, "discriminator_optimizer": adam, "ema_half_life_images": 400}
+    values = {
+        "generator_optimizer": adam, "discriminator_optimizer": adam, "ema_half_life_images": 400,
+        "learning_rate_schedule": None,
+    }  # fmt: skip
     return recipe.replace(**{**values, "burn_in": burn_in, **changes})
 
 
