@@ -71,7 +71,7 @@ def test_formats_of_the_same_pixels_have_one_fingerprint_and_one_first_batch(tmp
 
 @pytest.mark.slow
 def test_demo_below_its_bar_exits_1_and_says_why(tmp_path: Path) -> None:
-    result = run("demo.py", ["--minutes", "0.02"], tmp_path)
+    result = run("demo.py", ["--images", "320"], tmp_path)
     assert result.returncode == 1
     assert "below the bar" in result.stderr
     assert "is sure of" in result.stdout
