@@ -215,14 +215,21 @@ def markdown(results: Sequence[Result]) -> str:
     return "\n".join([*lines, "", f"*{caption(results)}*"])
 
 
+def seeds_text(results: Sequence[Result]) -> str:
+    """Return "seeds 0, 1, 2", and which methods still have fewer."""
+    seeds = {method: [each.seed for each in rows] for method, rows in by_method(results).items()}
+    most = max(seeds.values(), key=len)
+    fewer = [f"`{method}` {', '.join(map(str, found))}" for method, found in seeds.items() if found != most]
+    return f"seeds {', '.join(map(str, most))}" + (f" (so far of {', of '.join(fewer)})" if fewer else "")
+
+
 def caption(results: Sequence[Result]) -> str:
     """Return what the results are of: data, minutes, seeds, machine; and the ratios that are judged."""
     first = results[0]
     ideal = [each.held_out for each in results if each.held_out is not None]
-    seeds = sorted({each.seed for each in results})
     machines = sorted({f"{each.machine['cpu']}, {each.machine['threads']} threads" for each in results})
     parts = [
-        f"MNIST, {first.minutes:g} minutes of training each, mean of seeds {', '.join(map(str, seeds))}; "
+        f"MNIST, {first.minutes:g} minutes of training each, mean of {seeds_text(results)}; "
         f"{first.num_samples:,} samples, read by a classifier of the same data"
         + (f" (held-out real images: {ideal[0]:.1f})" if ideal else ""),
         "sure: share of samples that it gives a class with more than 0.9",

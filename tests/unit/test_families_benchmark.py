@@ -122,6 +122,7 @@ class TestTables:
 
     def test_one_seed_has_no_spread_and_none_no_table(self, families):
         assert "| `auto` | 60 | 0.900" in families.markdown([result(families, "auto", 0, 60.0)])
+        assert "mean of seeds 0, 1, 2 (so far of `auto` 0, 1); 10,000" in families.markdown(results(families)[:-1])
         assert families.markdown([]) == ""
         assert families.table([]) == "no results yet"
 
