@@ -6,9 +6,10 @@
 Without `--data`: `mnist.zip` in the folder that GANSMITH_DATA names, else in ../shared/data if it is there. Every
 training is a process of its own with the whole machine, a seed of every method after the other; then 10,000 samples are
 judged through one classifier. A line for each is added to docs/results/families.jsonl, and what is there for the same
-recipe, data and minutes is not trained again: the same command goes on where it was stopped, and one with fewer methods
-or seeds fills the same file. `--again disturbed` repeats the trainings that other programs ran beside, `--again all`
-all that are asked for. The table is of everything in the file; it is judged once nothing is missing.
+recipe, data, minutes and processor is not trained again: the same command goes on where it was stopped, and one with
+fewer methods or seeds fills the same file. `--again disturbed` repeats the trainings that other programs ran beside,
+`--again all` all that are asked for. The table is of everything in the file that was trained on the processor used
+last, for equal minutes compare nothing across two; it is judged once nothing is missing.
 
 `--markdown` trains nothing: it prints the README's table. `--quick` tries this program for seconds on the embedded
 digits; nothing is judged, and nothing kept unless `--out` says where.
@@ -27,7 +28,7 @@ from typing import Any
 
 import torch
 from data import default_data
-from families_table import METHODS, QUICK_METHODS, Result, failures, markdown, newest, table
+from families_table import METHODS, QUICK_METHODS, Result, failures, markdown, newest, processor_of, table
 from trainings import append_line, read_lines, resolved_recipe, train_apart
 
 import gansmith
@@ -167,7 +168,8 @@ class Benchmark:
         """What a result must agree in, seed aside, to stand for a training of now: as `Result.key`."""
         recipe = resolved_recipe(method, self.plan.data, self.plan.minutes, OVERRIDES.get(method, ()))
         fingerprint = open_data(self.plan.data, recipe.size, recipe.channels).fingerprint
-        return (method, self.plan.minutes, recipe.id, fingerprint, self.plan.num_samples)
+        processor = processor_of(runtime.machine_facts(torch.device("cpu")))
+        return (method, self.plan.minutes, recipe.id, fingerprint, self.plan.num_samples, processor)
 
     def _trained(self, method: str, seed: int, key: tuple[Any, ...], is_anew: bool) -> Result:
         plan = self.plan

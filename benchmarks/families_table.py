@@ -61,7 +61,12 @@ class Result:
     @property
     def key(self) -> tuple[Any, ...]:
         """What it is looked up by, beside its seed."""
-        return (self.method, self.minutes, self.recipe_id, self.data, self.num_samples)
+        return (self.method, self.minutes, self.recipe_id, self.data, self.num_samples, self.processor)
+
+    @property
+    def processor(self) -> str:
+        """What it was trained on: equal minutes are comparable on equal processors alone."""
+        return processor_of(self.machine)
 
     @property
     def is_disturbed(self) -> bool:
@@ -69,8 +74,13 @@ class Result:
         return self.others_share is not None and self.others_share > MOST_OTHERS
 
 
+def processor_of(machine: dict[str, Any]) -> str:
+    """Return "a processor, 2 threads", of what `gansmith.runtime.machine_facts` returns."""
+    return f"{machine['cpu']}, {machine['threads']} threads"
+
+
 def newest(results: Iterable[Result], minutes: float, num_samples: int) -> list[Result]:
-    """Return the newest result of each method and seed, in the order of `METHODS`.
+    """Return the newest result of each method and seed, in the order of `METHODS`, of the processor used last.
 
     Args:
         results: newest first.
@@ -78,8 +88,9 @@ def newest(results: Iterable[Result], minutes: float, num_samples: int) -> list[
         num_samples: only those of so many.
     """
     found: dict[tuple[str, int], Result] = {}
-    for each in results:
-        if (each.minutes, each.num_samples) == (minutes, num_samples):
+    fitting = [each for each in results if (each.minutes, each.num_samples) == (minutes, num_samples)]
+    for each in fitting:
+        if each.processor == fitting[0].processor:
             found.setdefault((each.method, each.seed), each)
     return [found[key] for key in sorted(found, key=lambda key: (METHODS.index(key[0]), key[1]))]
 
@@ -227,14 +238,13 @@ def caption(results: Sequence[Result]) -> str:
     """Return what the results are of: data, minutes, seeds, machine; and the ratios that are judged."""
     first = results[0]
     ideal = [each.held_out for each in results if each.held_out is not None]
-    machines = sorted({f"{each.machine['cpu']}, {each.machine['threads']} threads" for each in results})
     parts = [
         f"MNIST, {first.minutes:g} minutes of training each, mean of {seeds_text(results)}; "
         f"{first.num_samples:,} samples, read by a classifier of the same data"
         + (f" (held-out real images: {ideal[0]:.1f})" if ideal else ""),
         "sure: share of samples that it gives a class with more than 0.9",
         "`resnet` is at width 32",
-        f"{'; '.join(machines)}, {' and '.join(sorted({each.precision for each in results}))}",
+        f"{first.processor}, {' and '.join(sorted({each.precision for each in results}))}",
         *(f"{what}: {value:.2f} ({spread})" for what, value, spread, _ in ratios(results)),
     ]
     if disturbed := sum(each.is_disturbed for each in results):

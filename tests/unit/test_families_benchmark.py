@@ -8,6 +8,7 @@ from dataclasses import asdict, replace
 from pathlib import Path
 
 import pytest
+import torch
 
 from gansmith import runtime
 from gansmith.errors import UsageError
@@ -131,6 +132,12 @@ class TestTables:
         other = result(families, "auto", 0, 3.0, minutes=1.0)
         assert families.newest([other, new, old], 5.0, 10_000) == [new]
 
+    def test_only_the_processor_used_last_is_in_the_table(self, families):
+        new, old = result(families, "auto", 0, 1.0), result(families, "auto", 0, 2.0)
+        elsewhere = result(families, "mlp", 0, 3.0, machine={"cpu": "another CPU", "threads": 2})
+        assert families.newest([new, elsewhere, old], 5.0, 10_000) == [new]
+        assert families.newest([elsewhere, new], 5.0, 10_000) == [elsewhere]
+
 
 def test_results_survive_the_file_newest_first(families, tmp_path):
     path = tmp_path / "new" / "results.jsonl"
@@ -161,7 +168,8 @@ class TestResuming:
 
             def record(self, method, seed, key, is_anew):
                 trained.append((method, seed, is_anew))
-                made = result(families, method, seed, 1.0, others_share=others_share)
+                machine = runtime.machine_facts(torch.device("cpu"))
+                made = result(families, method, seed, 1.0, others_share=others_share, machine=machine)
                 return replace(made, minutes=key[1], recipe_id=key[2], data=key[3], num_samples=key[4])
 
             monkeypatch.setattr(families.Benchmark, "_trained", record)
@@ -182,6 +190,12 @@ class TestResuming:
     def test_other_minutes_are_another_training(self, fill):
         fill()
         assert len(fill(minutes=4.0)) == 4
+
+    def test_another_processor_is_another_training(self, fill, monkeypatch):
+        fill()
+        monkeypatch.setattr(runtime, "machine_facts", lambda _: {"cpu": "another CPU", "threads": 2})
+        assert len(fill()) == 4
+        assert fill() == []
 
     def test_disturbed_trainings_are_kept_until_they_are_to_be_repeated(self, fill):
         fill(("auto",), (0,), others_share=0.5)

@@ -19,9 +19,9 @@ WIDTHS = (16, 32, 48, 64, 96, 128)
 USUAL_WIDTH = 32
 ENOUGH_UPDATES, FEWEST_UPDATES = 20_000, 1_000
 """Generator updates that a width above, or up to, the usual one must get within the budget."""
-EFFICIENCY = 0.4
-"""Share of the measured speed of a large convolution that training a small network seems to reach, when the passes
-below are counted in full: the step saves some of them (docs/log.md).
+EFFICIENCY, STEP_OVERHEAD = 0.3, 0.009
+"""A step takes its operations at this share of the measured speed of a large convolution, when the passes below are
+counted in full, and so many seconds besides, however narrow the networks: fits of two machines (docs/log.md).
 """
 GENERATOR_PASSES, DISCRIMINATOR_PASSES = 4, 8
 """Forward passes that one step of both players costs: a backward pass counts two, or one without weight gradients."""
@@ -117,7 +117,7 @@ def _choose_width(machine: MachineFacts, budget: Budget, size: Size, channels: i
     horizon = Budget(budget.images, by_time.minutes)
 
     def updates(width: int, within: Budget) -> float:
-        seconds = _step_flops(size, channels, width, batch) / (machine.gflops * 1e9 * EFFICIENCY)
+        seconds = _step_flops(size, channels, width, batch) / (machine.gflops * 1e9 * EFFICIENCY) + STEP_OVERHEAD
         return within.num_steps(batch, seconds)
 
     narrow = [width for width in WIDTHS if width <= USUAL_WIDTH and updates(width, by_time) >= FEWEST_UPDATES]
