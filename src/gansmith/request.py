@@ -160,7 +160,8 @@ class Request:
             return self.recipe.size
         side = min(data.size)
         target = data.size if data.one_size else (side, side)
-        largest = max(LARGEST_DEFAULT_SIDE, *(RECIPES[self.recipe]().size if self.recipe in RECIPES else ()))
+        made_for = RECIPES[self.recipe]().size if self.recipe in RECIPES else ()
+        largest = max((LARGEST_DEFAULT_SIDE, *made_for))
         scale = min(1.0, largest / max(target))
         return sizes.nearest_size(self._family(data), (round(target[0] * scale), round(target[1] * scale)))
 

@@ -37,6 +37,8 @@ def gradients_of(recipe: Recipe, dtype=torch.float64, micro_batch=None, steps=0)
     gradients: dict[str, torch.Tensor] = {}
     for role, module in state.modules.items():
         module.to(dtype)
+        if role not in state.optimizers:  # what augments
+            continue
         with torch.no_grad():
             for parameter in module.parameters():
                 parameter += 0.1 * torch.randn(parameter.shape, dtype=torch.float64).to(dtype)
