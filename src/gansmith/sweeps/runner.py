@@ -78,7 +78,7 @@ class Runner:
             rerun = self.command() if has_path and isinstance(self.plan.request.recipe, str) else ""
             found = conclude(self.plan, outcomes, self.folder, str(self.device), rerun, has_path)
         except OSError as error:
-            raise ResourceError(f"{self.folder}: cannot be written to ({error.strerror or error})") from error
+            raise ResourceError(f"{error.filename or self.folder}: {error.strerror or error}") from error
         finally:
             held.release()
         for line in found.lines():
