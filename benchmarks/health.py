@@ -1,4 +1,4 @@
-"""Whether training says how it fails, and only then: failures made on purpose, and ten healthy runs. Exits 1 if not.
+"""Whether training says how it fails, and only then: failures made on purpose, and eleven healthy runs. Exits 1 if not.
 
     python benchmarks/health.py [--data FOLDER] [--out docs/results/health.jsonl] [--runs runs/health] [--seeds 1]
                                 [--only NAME ..] [--again] [--calibrate] [--cost] [--quick]

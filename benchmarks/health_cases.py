@@ -81,6 +81,10 @@ HEALTHY_RUNS = {
         MNIST, "dcgan-small", 40_000,
         ("discriminator.normalisation=null", "loss=relativistic", "penalties.r1.weight=0.05", "penalties.r1.every=16"),
     ),
+    "wasserstein + gradient penalty, MNIST": Case(
+        MNIST, "mlp", 200_000,
+        ("loss=wasserstein", "penalties.gradient_penalty.weight=10", "discriminator_steps=5", "batch_size=32"),
+    ),
     "dcgan-32, CIFAR-10": Case(CIFAR, "dcgan-32", 40_000, NARROW),
     "resnet, CIFAR-10": Case(
         CIFAR, "resnet", 24_000, (*NARROW, "generator_batch_size=32", "discriminator_steps=1"),

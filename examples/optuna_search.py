@@ -43,18 +43,21 @@ def distance(trial: optuna.Trial) -> float:
             if error.exit_code != 5:  # diverged
                 raise
             raise optuna.TrialPruned(str(error)) from error
-        score = gansmith.evaluate(folder, scores=["fd"], num_samples=arguments.samples).report.scores[0].value
-        trial.report(score, images)
+        (score,) = gansmith.evaluate(folder, scores=["fd"], num_samples=arguments.samples).report.scores
+        if score.value is None:
+            raise SystemExit(f"{folder}: no {score.name}: {score.reason}")
+        trial.report(score.value, images)
         if stage < arguments.stages and trial.should_prune():
             raise optuna.TrialPruned
-    return score
+    return score.value
 
 
 arguments.out.mkdir(parents=True, exist_ok=True)
 study = optuna.create_study(
     study_name="gansmith", storage=f"sqlite:///{arguments.out / 'trials.db'}", load_if_exists=True,
-    sampler=optuna.samplers.TPESampler(seed=0), pruner=optuna.pruners.MedianPruner(n_startup_trials=5),
+    pruner=optuna.pruners.MedianPruner(n_startup_trials=5),
 )  # fmt: skip
+study.sampler = optuna.samplers.TPESampler(seed=len(study.trials))  # its state is not stored: 0 would repeat the first
 study.optimize(distance, n_trials=arguments.trials)
 best = study.best_trial
 print(f"best of {len(study.trials)} trials, number {best.number}: fd {best.value:.1f} with {best.params}")

@@ -40,7 +40,7 @@ LAYERS: list[set[str]] = [
     | {"training.run", "training.checkup"}
     | {"training.estimate", "training.memory", "training.watch", "bench"}
     | {"training.description"}
-    | {f"sweeps.{name}" for name in ("ranking", "page", "folder", "conclusion", "runner", "run")}
+    | {f"sweeps.{name}" for name in ("ranking", "checks", "page", "folder", "conclusion", "runner", "run")}
     | {f"evaluation.{name}" for name in ("exhibit", "wording", "markup", "charts", "page")}
     | {f"evaluation.{name}" for name in ("significance", "entries", "comparison", "comparison_page")}
     | {f"evaluation.{name}" for name in ("trials", "detection", "worth", "modes", "memories", "requested")}

@@ -19,7 +19,7 @@ from gansmith.recipes.auto import Choice, auto, auto_family
 from gansmith.sizes import Fit, Size
 
 LARGEST_DEFAULT_SIDE = 64
-"""Pixels. Larger images are reduced to this unless a size is asked for."""
+"""Pixels. Larger images are reduced to this, unless a size is asked for or the recipe is made for larger ones."""
 USUAL_MACHINE = MachineFacts("any machine", "float32", 100.0, 2**33)
 """What a request is checked against before the real one is known."""
 DEPENDS_ON_SIZE = ".attention"
@@ -151,7 +151,8 @@ class Request:
         return []
 
     def default_size(self, data: DataFacts) -> Size:
-        """Return the size to train at when none is asked for: the data's own if it can be made and is not large.
+        """Return the size to train at when none is asked for: the data's own if it can be made and is not large, or no
+        larger than the recipe is made for.
 
         Images of mixed sizes become squares.
         """
@@ -159,7 +160,9 @@ class Request:
             return self.recipe.size
         side = min(data.size)
         target = data.size if data.one_size else (side, side)
-        scale = min(1.0, LARGEST_DEFAULT_SIDE / max(target))
+        made_for = RECIPES[self.recipe]().size if self.recipe in RECIPES else ()
+        largest = max((LARGEST_DEFAULT_SIDE, *made_for))
+        scale = min(1.0, largest / max(target))
         return sizes.nearest_size(self._family(data), (round(target[0] * scale), round(target[1] * scale)))
 
     def _family(self, data: DataFacts) -> str:

@@ -8,6 +8,7 @@ import shlex
 import signal
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 import gansmith
@@ -21,10 +22,10 @@ SMALL = ("--recipe", "mlp", "--set", "batch_size=32", "--samples", "64", "--imag
 OVER = {"loss": ["hinge", "minimax"], "gamma": [0.05, 0.5]}
 
 
-def swept(over=None, **changes) -> gansmith.Sweep:
+def swept(over=None, data="digits", **changes) -> gansmith.Sweep:
     options = {"recipe": "mlp", "overrides": ["batch_size=32"], "images": 96, "num_samples": 64, "score": "kd",
                "quiet": True} | changes  # fmt: skip
-    return gansmith.sweep("digits", over or OVER, **options)
+    return gansmith.sweep(data, over or OVER, **options)
 
 
 @pytest.fixture(autouse=True)
@@ -146,6 +147,52 @@ def test_sweep_of_which_every_run_diverges_says_so_and_fails():
     with pytest.raises(DivergedError, match="not one of 1 run has a score"):
         swept({"rate": ["1e30"]}, out="none")
     assert "No setting has a score" in Path("none/sweep.html").read_text()
+
+
+def test_sweep_setting_that_loses_a_seed_says_of_how_many_its_score_is(monkeypatch):
+    real = session.Session.train
+
+    def train(self):
+        if self.folder.name == "loss=hinge,seed=1":
+            raise DivergedError("on purpose")
+        return real(self)
+
+    monkeypatch.setattr(session.Session, "train", train)
+    found = swept({"loss": ["hinge", "minimax"]}, seeds=2)
+    lacking = {dict(row.setting)["loss"]: row.lacking for row in found.ranking}
+    assert lacking == {"hinge": "1 of 2 seeds", "minimax": ""}
+    assert sum("loss=hinge " in line and "; 1 of 2 seeds alone" in line for line in found.lines()) == 1
+    assert "loss=hinge seed=1: diverged: on purpose" in found.lines()
+    assert (found.folder / "sweep.html").read_text().count("<small>1 of 2 seeds alone</small>") == 1
+    is_best = found.ranking[0].lacking != ""
+    assert is_best is any(line.startswith("best: loss=hinge (of 1 of 2 seeds") for line in found.lines())
+
+
+def test_sweep_of_python_objects_prints_no_command_that_cannot_be_typed():
+    recipe = RECIPES["mlp"]().replace(batch_size=32)
+    found = swept({"loss": ["hinge"]}, recipe=recipe, overrides=[])
+    assert [command.split()[:3] for command in found.facts.train] == [["gansmith", "train", "--config"]]
+    assert not found.facts.rerun
+    assert "Sweep again" not in (found.folder / "sweep.html").read_text()
+    images = np.random.default_rng(0).integers(0, 256, (64, 1, 28, 28), dtype=np.uint8)
+    found = swept({"loss": ["hinge"]}, data=images, out="objects")
+    assert not found.facts.train and not found.facts.rerun
+    assert found.lines()[-2] == "best: loss=hinge"
+
+
+@pytest.mark.parametrize(
+    ("score", "num_samples", "said"),
+    [
+        ("fd", 100, "100 samples and 128 features: a covariance needs more than 128"),
+        ("modes", 200, "digits is not stacked; give stacked:DATA"),
+        ("intra-fd", 300, "of a class there are .* a covariance needs more than 128"),
+        ("recall", 5, "5 samples: too few for 5 nearest neighbours"),
+    ],
+)
+def test_sweep_whose_score_cannot_exist_is_refused_before_it_trains(score, num_samples, said, trained):
+    with pytest.raises(UsageError, match=f"no run can have the score {score}: {said}"):
+        swept(score=score, num_samples=num_samples)
+    assert trained == []
 
 
 def test_sweep_refuses_what_it_cannot_score_before_it_trains(trained):

@@ -37,6 +37,8 @@ def gradients_of(recipe: Recipe, dtype=torch.float64, micro_batch=None, steps=0)
     gradients: dict[str, torch.Tensor] = {}
     for role, module in state.modules.items():
         module.to(dtype)
+        if role not in state.optimizers:  # what augments
+            continue
         with torch.no_grad():
             for parameter in module.parameters():
                 parameter += 0.1 * torch.randn(parameter.shape, dtype=torch.float64).to(dtype)
@@ -99,6 +101,18 @@ def test_parts_of_a_batch_give_the_gradients_of_the_whole():
     recipe = recipe_of(penalties_share_pass=True)
     (whole, _), (parts, _) = gradients_of(recipe), gradients_of(recipe, micro_batch=4)
     assert_same((parts,), (whole,), 1e-12)
+
+
+@pytest.mark.parametrize("update", ["alternating", "simultaneous"])
+@pytest.mark.parametrize("augmentation", [{"policy": "pipe", "probability": 0.8}, {"policy": "diffaugment"}])
+def test_it_gives_the_gradients_of_separate_passes_through_augmentation(augmentation, update):
+    recipe = recipe_of(channels=3, update=update, augmentation=augmentation)
+    expected = gradients_of(recipe, torch.float32)
+    found = gradients_of(recipe.replace(penalties_share_pass=True), torch.float32)
+    assert_same(found, expected, 1e-4)
+    bare, _ = gradients_of(recipe.replace(augmentation=None), torch.float32)
+    name = "discriminator/image.weight"
+    assert (expected[0][name] - bare[name]).abs().max() > 0.01 * bare[name].abs().max()
 
 
 def test_in_bfloat16_it_is_near_the_exact_gradient():

@@ -159,6 +159,8 @@ def test_reasons_tell_each_number_that_was_chosen():
     ):
         assert part in text
     assert all("\n" not in reason and len(reason) < 250 for reason in choice.reasons)
+    (reason,) = (each for each in chosen(images=5_000_000).reasons if each.startswith("width"))
+    assert "in 5,000,000 images or 10 minutes (counted on, as no --minutes is given) on 2 CPU threads" in reason
 
 
 @pytest.mark.parametrize("size", [(1, 1), (28, 28)])

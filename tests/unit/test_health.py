@@ -110,6 +110,12 @@ class TestVerdicts:
         assert verdicts(*[WON] * 10) == ["discriminator winning"]
         assert verdicts(GOOD, *[WON] * 10)[-1] == "mode collapse"
 
+    def test_a_wasserstein_logit_whose_zero_drifts_is_no_divergence(self):
+        drifting = [GOOD | {"loss_d": -2.0, "loss_g": 50.0 * number} for number in range(20)]
+        recipe = RECIPES["wgan-gp"]()
+        assert [health.verdict for health in said(*drifting, recipe=recipe)] == ["healthy"]
+        assert [health.verdict for health in said(GOOD, *[EXPLODED] * 9, recipe=recipe)][-1] == "diverged"
+
     def test_says_its_evidence_and_over_how_many_images(self):
         (health,) = said(*[WON] * 8)
         assert health.images == IMAGES * (PERSISTENCE + 1)
@@ -194,6 +200,9 @@ RECIPES_TO_ADVISE = {
     **{name: make() for name, make in RECIPES.items()},
     "minimax": RECIPES["dcgan-28"]().replace(loss="minimax"),
     "clipped": apply_overrides(RECIPES["dcgan-28"](), ["loss=wasserstein", "regularisation.weight_clipping=1.0"]),
+    "clipped and normalised": apply_overrides(
+        RECIPES["dcgan-32"](), ["loss=wasserstein", "regularisation.weight_clipping=0.01"]
+    ),
     "penalised": apply_overrides(RECIPES["mlp"](), ["penalties.r1.weight=0.1"]),
     "slow G": apply_overrides(RECIPES["mlp"](), ["generator_optimizer.learning_rate=1e-9"]),
     "slow D": apply_overrides(RECIPES["mlp"](), ["discriminator_optimizer.learning_rate=1e-9"]),
@@ -223,6 +232,8 @@ class TestAdvice:
             ("discriminator winning", "dcgan-32", ("discriminator.normalisation=spectral",)),
             ("generator winning", "slow D", ("discriminator_optimizer.learning_rate=0.0002",)),
             ("mode collapse", "clipped", ("regularisation.weight_clipping=0.01",)),
+            ("mode collapse", "clipped and normalised",
+             ("discriminator.normalisation=spectral", "regularisation.weight_clipping=null")),
             ("mode collapse", "mlp", ("penalties.r1.weight=0.00122",)),
             ("diverged", "mlp", LOWER_RATES),
             ("memorising", "mlp", ("augmentation.policy=diffaugment",)),

@@ -50,7 +50,7 @@ def test_there_are_five_failures_with_reasons_and_ten_healthy_runs(health):
 
     assert len(FAILURES) == 5
     assert all(case.reason and "healthy" not in case.expected for case in FAILURES.values())
-    assert len(HEALTHY_RUNS) == 10
+    assert len(HEALTHY_RUNS) == 11
     assert all(case.expected == ("healthy",) for case in HEALTHY_RUNS.values())
 
 

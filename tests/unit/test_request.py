@@ -165,6 +165,9 @@ def test_problems_of_a_whole_recipe_are_told_too():
         ("mlp", (640, 320), True, (64, 32)),
         ("dense-conv", (500, 400), True, (56, 48)),
         ("resnet", (33, 47), False, (32, 32)),
+        ("r3gan-256", (1024, 1024), True, (256, 256)),
+        ("r3gan-256", (256, 256), True, (256, 256)),
+        ("r3gan-256", (28, 28), True, (28, 28)),
         (AUTO, (33, 47), False, (32, 32)),
         (AUTO, (28, 28), True, (28, 28)),
         (AUTO, (1, 1), True, (1, 1)),
@@ -186,7 +189,7 @@ def test_the_default_size_can_always_be_made(name, data_size, one_size):
     facts = data(data_size, 3, one_size)
     size = request.default_size(facts)
     assert request.resolve(facts, machine(), BUDGET).recipe.size == size
-    assert max(size) <= 64
+    assert max(size) <= (256 if name == "r3gan-256" else 64)
 
 
 @pytest.mark.parametrize(

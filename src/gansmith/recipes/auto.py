@@ -80,8 +80,8 @@ def auto(
     reasons = [
         f"a DCGAN: {size_text(size)} is a {base_map} map doubled {stages.num_doublings} times",
         reason,
-        f"batch {batch}, rates {rate:g} (G) and {2 * rate:g} (D), hinge loss, spectral norm in D: many small, stable "
-        "updates are worth most in a short training",
+        f"batch {batch}, rates {rate:g} (G) and {2 * rate:g} (D), hinge loss, spectral norm in D: for any budget; the "
+        "best of what was tried for half a million images (for days of a GPU see the r3gan recipes)",
         *_shared_reasons(data, machine, num_classes),
     ]
     if are_few:
@@ -123,9 +123,9 @@ def _choose_width(machine: MachineFacts, budget: Budget, size: Size, channels: i
     narrow = [width for width in WIDTHS if width <= USUAL_WIDTH and updates(width, by_time) >= FEWEST_UPDATES]
     wide = [width for width in WIDTHS if width > USUAL_WIDTH and updates(width, horizon) >= ENOUGH_UPDATES]
     width = max([*narrow, *wide], default=WIDTHS[0])
-    reason = (
-        f"width {width}: about {_rounded(updates(width, horizon))} generator updates in {horizon} on {machine.device}"
-    )
+    guessed = "" if budget.minutes else " (counted on, as no --minutes is given)"
+    got = _rounded(updates(width, horizon))
+    reason = f"width {width}: about {got} generator updates in {horizon}{guessed} on {machine.device}"
     if wider := [other for other in WIDTHS if other > width]:
         needed = ENOUGH_UPDATES if wider[0] > USUAL_WIDTH else FEWEST_UPDATES
         got = _rounded(updates(wider[0], horizon))

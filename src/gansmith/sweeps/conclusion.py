@@ -16,6 +16,7 @@ from gansmith.evaluation.comparison_page import interval_text, value_text
 from gansmith.evaluation.exhibit import NUM_IN_GRID, Exhibit, samples_picture
 from gansmith.evaluation.subject import open_subject
 from gansmith.evaluation.wording import BETTER, numeral
+from gansmith.recipe import Recipe
 from gansmith.recipes import AUTO
 from gansmith.report import Report
 from gansmith.request import Request
@@ -66,13 +67,17 @@ class Sweep:
             lines += ["* the best, and what cannot be told apart from it; p values are Holm's for all pairs"]
             lines += [interval_kind(self.ranking), *_marginal_lines(self.facts)]
         lines += [f"{name}: {reason}" for name, reason in self.facts.lost]
-        if self.facts.train:
-            lines += [f"best: {name_of(self.ranking[0].setting)}; train it for longer:"]
-            lines += [f"  {command}" for command in self.facts.train]
+        if self.ranking:
+            best = self.ranking[0]
+            alone = f" (of {best.lacking}: the others have no score, see above)" if best.lacking else ""
+            longer = "; train it for longer:" if self.facts.train else ""
+            lines += [f"best: {name_of(best.setting)}{alone}{longer}", *(f"  {each}" for each in self.facts.train)]
         return [*lines, f"page: {self.folder / PAGE}   numbers: {self.folder / NUMBERS}"]
 
 
-def conclude(plan: SweepPlan, outcomes: Sequence[Outcome], folder: Path, device: str, rerun: str) -> Sweep:
+def conclude(
+    plan: SweepPlan, outcomes: Sequence[Outcome], folder: Path, device: str, rerun: str, has_path: bool
+) -> Sweep:
     """Return what a sweep found, with its two files written.
 
     Args:
@@ -80,7 +85,8 @@ def conclude(plan: SweepPlan, outcomes: Sequence[Outcome], folder: Path, device:
         outcomes: of every run.
         folder: of the sweep.
         device: where samples to show are drawn.
-        rerun: the command that makes it again.
+        rerun: the command that makes it again, or "".
+        has_path: whether a command can name the data; a Python object it cannot.
 
     Raises:
         ResourceError: the files cannot be written.
@@ -93,7 +99,11 @@ def conclude(plan: SweepPlan, outcomes: Sequence[Outcome], folder: Path, device:
     if measured:
         comparison = compare(reports, [name_of(trial.setting) for trial, _ in measured])
         by_name = {name_of(setting): setting for setting in settings}
-        ranking = ranking_of(comparison.scores[0], [by_name[entry.name] for entry in comparison.entries])
+        entries = comparison.entries
+        ranking = ranking_of(
+            comparison.scores[0], [by_name[entry.name] for entry in entries], [len(entry.members) for entry in entries],
+            plan.seeds,
+        )  # fmt: skip
     shape = " x ".join(str(len(axis.values)) for axis in plan.axes)
     facts = SweepFacts(
         title=f"{' x '.join(axis.field for axis in plan.axes)}, {shape} settings, {plan.images:,} images each",
@@ -101,8 +111,8 @@ def conclude(plan: SweepPlan, outcomes: Sequence[Outcome], folder: Path, device:
         marginals=marginals_of(plan.axes, settings, ranking),
         lost=tuple((outcome.trial.name, outcome.reason) for outcome in outcomes if outcome.reason),
         rerun=rerun,
-        train=_train_commands(plan, [trial for trial, _ in measured if trial.setting == ranking[0].setting])
-        if ranking
+        train=_train_commands(plan, next(trial for trial, _ in measured if trial.setting == ranking[0].setting))
+        if ranking and has_path
         else (),
     )
     found = Sweep(folder, ranking, comparison, tuple(outcomes), facts)
@@ -122,23 +132,15 @@ def _exhibit(trial: Trial, device: str) -> Exhibit:
     return Exhibit((samples_picture(samples.facts, samples.images),))
 
 
-def _train_commands(plan: SweepPlan, best: Sequence[Trial]) -> tuple[str, ...]:
-    trial = best[0]
-    words = ["gansmith", "train", plan.data, *request_words(plan.request, trial.overrides), "--minutes", "10"]
-    exact = [
-        "gansmith",
-        "train",
-        "--config",
-        str(trial.folder / "config.yaml"),
-        "--out",
-        "runs/best",
-        "--minutes",
-        "10",
-    ]
-    found = [shlex.join(words)]
+def _train_commands(plan: SweepPlan, trial: Trial) -> tuple[str, ...]:
+    config, longer = str(trial.folder / "config.yaml"), ["--minutes", "10"]
+    exact = shlex.join(["gansmith", "train", "--config", config, "--out", "runs/best", *longer])
+    if isinstance(plan.request.recipe, Recipe):  # which no command can name
+        return (exact,)
+    words = shlex.join(["gansmith", "train", plan.data, *request_words(plan.request, trial.overrides), *longer])
     if plan.request.recipe == AUTO:
-        found[0] += "   # auto chooses width and batch for the longer time"
-    return (*found, f"{shlex.join(exact)}   # exactly that recipe")
+        words += "   # auto chooses width and batch for the longer time"
+    return words, f"{exact}   # exactly that recipe"
 
 
 def request_words(request: Request, overrides: Sequence[str]) -> list[str]:
@@ -153,12 +155,16 @@ def request_words(request: Request, overrides: Sequence[str]) -> list[str]:
 
 def _ranking_lines(ranking: Sequence[Ranked]) -> list[str]:
     rows = [(f"{'*' if row.is_best else ' '} {row.place}", name_of(row.setting), value_text(row.cell),
-             interval_text(row.cell), row.against_best) for row in ranking]  # fmt: skip
+             interval_text(row.cell), _against(row)) for row in ranking]  # fmt: skip
     widths = [max(len(row[column]) for row in rows) for column in range(4)]
     return [
         f"{place:>{widths[0]}}  {name:<{widths[1]}}  {value:>{widths[2]}}  {interval:<{widths[3]}}  {against}"
         for place, name, value, interval, against in rows
     ]
+
+
+def _against(row: Ranked) -> str:
+    return f"{row.against_best}; {row.lacking} alone" if row.lacking else row.against_best
 
 
 def _marginal_lines(facts: SweepFacts) -> list[str]:

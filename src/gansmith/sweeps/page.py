@@ -33,8 +33,8 @@ class SweepFacts:
         ranking: measured settings, best first.
         marginals: means of values; empty for a single field.
         lost: (run, why it has no score).
-        rerun: the command that makes the sweep again.
-        train: commands that train the best setting for longer.
+        rerun: the command that makes the sweep again, or "" where none can: recipe or data are Python objects.
+        train: commands that train the best setting for longer; likewise.
     """
 
     title: str
@@ -65,11 +65,11 @@ def sweep_page(
     body.append(section("lost", "Without a score", listing([f"{name}: {reason}" for name, reason in facts.lost])))
     if comparison is not None:
         body += [
-            section("train", "Train the best for longer", *map(command, facts.train)),
+            section("train", "Train the best for longer", *map(command, facts.train)) if facts.train else "",
             differences_section(comparison),
             *closing_sections(comparison, reports, exhibits),
         ]
-    body.append(section("rerun", "Sweep again", command(facts.rerun)))
+    body.append(section("rerun", "Sweep again", command(facts.rerun)) if facts.rerun else "")
     return document(f"Sweep: {facts.title}", "\n".join(part for part in body if part))
 
 
@@ -115,12 +115,13 @@ def _ranking(facts: SweepFacts, comparison: Comparison, reports: Sequence[Report
     for row in facts.ranking:
         values = "".join(f"<td><code>{escape(value)}</code></td>" for _, value in row.setting)
         kind, mark = (" best", '<span class="sr">best: </span>') if row.is_best else ("", "")
+        lacking = f"<small>{row.lacking} alone</small>" if row.lacking else ""
         trained = "".join(
             f'<td class="number">{escape(text)}</td>' for text in training_text(reports, entries[name_of(row.setting)])
         )
         rows.append(
             f'<tr><th scope="row">{row.place}</th>{values}<td class="number{kind}" title="{escape(row.cell.of)}">{mark}'
-            f"<b>{value_text(row.cell)}</b><small>{interval_text(row.cell)}</small></td>"
+            f"<b>{value_text(row.cell)}</b><small>{interval_text(row.cell)}</small>{lacking}</td>"
             f'<td class="number">{escape(row.against_best)}</td>{trained}</tr>'
         )
     return scrolling("Ranking", "runs", f'<th scope="col">#</th>{"".join(heads)}', rows)

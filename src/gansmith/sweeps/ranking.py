@@ -23,6 +23,7 @@ class Ranked:
         cell: its score, with its interval.
         is_best: it is the best, or cannot be told apart from it.
         against_best: "the best", "not told apart (p 0.31)", "worse (p < 0.001)" or why there is no test.
+        measured, of: how many of its runs have a score, of how many; the score is of those alone.
     """
 
     place: int
@@ -30,6 +31,13 @@ class Ranked:
     cell: Cell
     is_best: bool
     against_best: str
+    measured: int
+    of: int
+
+    @property
+    def lacking(self) -> str:
+        """Return "2 of 3 seeds", or "" where every run has a score."""
+        return "" if self.measured == self.of else f"{self.measured} of {self.of} seeds"
 
 
 @dataclass(frozen=True)
@@ -49,19 +57,26 @@ class Marginal:
     of: int
 
 
-def ranking_of(score: ComparedScore, settings: Sequence[Setting]) -> tuple[Ranked, ...]:
+def ranking_of(
+    score: ComparedScore, settings: Sequence[Setting], measured: Sequence[int], seeds: int
+) -> tuple[Ranked, ...]:
     """Return the settings, best first.
 
     Args:
         score: the row of a comparison; its better end is "lower" or "higher".
         settings: of its cells.
+        measured: runs of each that have a score.
+        seeds: runs of each.
     """
     sign = 1 if score.better == "lower" else -1
     order = sorted(range(len(settings)), key=lambda number: sign * score.cells[number].value)
     return tuple(
-        Ranked(place, settings[number], score.cells[number], number in score.best, _against(score, number, order[0]))
+        Ranked(
+            place, settings[number], score.cells[number], number in score.best, _against(score, number, order[0]),
+            measured[number], seeds,
+        )
         for place, number in enumerate(order, 1)
-    )
+    )  # fmt: skip
 
 
 def _against(score: ComparedScore, number: int, best: int) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import os
 import shlex
 import signal
 import time
@@ -16,7 +17,7 @@ import torch
 from gansmith.budget import Budget
 from gansmith.checkpoint import write_synced
 from gansmith.data import Source
-from gansmith.errors import CheckpointError, DivergedError, Interrupted, ResourceError
+from gansmith.errors import CheckpointError, DivergedError, Interrupted, ResourceError, UsageError
 from gansmith.evaluation.entries import Asked as AskedOf
 from gansmith.evaluation.evaluator import REPORT, measure
 from gansmith.evaluation.extractors import choose_extractor
@@ -25,6 +26,7 @@ from gansmith.evaluation.opening import Asked, Plan, plan_of
 from gansmith.evaluation.reference import open_real
 from gansmith.evaluation.wording import duration
 from gansmith.report import Report, load_report
+from gansmith.sweeps.checks import score_obstacle
 from gansmith.sweeps.conclusion import Outcome, Sweep, conclude, request_words
 from gansmith.sweeps.folder import DIVERGED, SweepPlan, Trial
 from gansmith.training.folder import Intervals, RunConfig, lock
@@ -72,9 +74,11 @@ class Runner:
         try:
             self.plan.save(self.folder)
             outcomes = self._outcomes()
-            found = conclude(self.plan, outcomes, self.folder, str(self.device), self.command())
+            has_path = isinstance(self.data, str | os.PathLike)
+            rerun = self.command() if has_path and isinstance(self.plan.request.recipe, str) else ""
+            found = conclude(self.plan, outcomes, self.folder, str(self.device), rerun, has_path)
         except OSError as error:
-            raise ResourceError(f"{self.folder}: cannot be written to ({error.strerror or error})") from error
+            raise ResourceError(f"{error.filename or self.folder}: {error.strerror or error}") from error
         finally:
             held.release()
         for line in found.lines():
@@ -105,7 +109,11 @@ class Runner:
         return outcomes
 
     def _prepare_extractor(self) -> str:
-        """Have the real images read, once for all runs; return the checksum of what reads them."""
+        """Have the real images read, once for all runs; return the checksum of what reads them.
+
+        Raises:
+            UsageError: no run could have the score.
+        """
         recipe, say = self.plan.trials(self.folder)[0].recipe, self.display.say
         real = open_real(
             self.source, recipe.size, recipe.channels, "train", self.plan.request.fit, self.display.decoding
@@ -119,6 +127,8 @@ class Runner:
             real.compared, None, extractor,
             lambda done, count: self.display.working(done / count, f"reading real images: {done:,} of {count:,}"),
         )  # fmt: skip
+        if reason := score_obstacle(self.score, real, self.num_samples, extractor.facts):
+            raise UsageError(f"no run can have the score {self.score}: {reason}")
         return extractor.facts.checksum
 
     def _finished(self, trial: Trial, extractor: str) -> Outcome | None:

@@ -59,7 +59,8 @@ def _smoother(recipe: Recipe) -> Advice | None:
     if recipe.penalties or discriminator is None:
         return None
     if discriminator.normalisation == "batch":
-        return "start anew (--out) with spectral norm in D", ("discriminator.normalisation=spectral",)
+        instead = () if recipe.regularisation.weight_clipping is None else ("regularisation.weight_clipping=null",)
+        return "start anew (--out) with spectral norm in D", ("discriminator.normalisation=spectral", *instead)
     weight = usual_weight("r1", recipe.size, recipe.batch_size)
     return "start anew (--out) with a penalty on D's gradient", (f"penalties.r1.weight={weight:.3g}",)
 

@@ -70,8 +70,8 @@ class Moment:
 
     @property
     def loss(self) -> float:
-        """Size of the larger loss."""
-        return max(abs(self["loss_d"]), abs(self["loss_g"]))
+        """Size of the larger loss that has a fixed zero."""
+        return self["size_of_loss"]
 
 
 class Monitor:
@@ -88,6 +88,8 @@ class Monitor:
 
     def __init__(self, recipe: Recipe, records: Iterable[Mapping[str, Any]] = ()) -> None:
         self._recipe = recipe
+        # The Wasserstein loss of G is a mean logit, whose zero may drift for as long as the training is well.
+        self._losses = ("loss_d",) if recipe.loss == "wasserstein" else ("loss_d", "loss_g")
         self.moments: list[Moment] = []
         self._open: list[Mapping[str, Any]] = []
         self._candidates: list[Verdict] = []
@@ -105,7 +107,9 @@ class Monitor:
             return None
         steps = record["steps"] - (self.moments[-1].steps if self.moments else 0)
         skipped = sum(each.get("num_skipped") or 0 for each in self._open) / steps
-        self.moments.append(Moment(record["images"], record["steps"], {**_means(self._open), "skipped": skipped}))
+        values = _means(self._open) | {"skipped": skipped}
+        values["size_of_loss"] = max(abs(values.get(name, 0.0)) for name in self._losses)
+        self.moments.append(Moment(record["images"], record["steps"], values))
         self._open = []
         if len(self.moments) == 1:
             return None
