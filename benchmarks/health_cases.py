@@ -2,7 +2,8 @@
 
 All that is expected was written down before anything was judged; the reasons are those of that moment. Thresholds were
 found on seed 100, and one of them on seed 0, after whose judging the case of the saturating loss was made longer, from
-24,000 to 40,000 images; `dcgan-32` was made longer after seed 1, where it ended before it was judged.
+24,000 to 40,000 images; `dcgan-32` was made longer after seed 1, where it ended before it was judged, and so were, when
+D of `dcgan-small` had got its dense layer, the eight images, from 30,000.
 """
 
 from __future__ import annotations
@@ -58,7 +59,7 @@ FAILURES = {
         reason="the gradient of log(1 - D(G(z))) vanishes where D is sure (Goodfellow et al. 2014, section 3)",
     ),
     "8 images": Case(
-        EIGHT, "dcgan-small", 30_000,
+        EIGHT, "dcgan-small", 45_000,
         expected=("memorising",),
         reason="there is nothing else to learn; with all eight of them drawn, it is no collapse",
     ),
