@@ -13,6 +13,7 @@ from pathlib import Path
 import optuna
 
 import gansmith
+from gansmith.errors import DivergedError
 
 parser = argparse.ArgumentParser(description="Search for loss, rate and penalty with Optuna.")
 parser.add_argument("--data", default="digits")
@@ -39,9 +40,7 @@ def distance(trial: optuna.Trial) -> float:
         images = arguments.images * stage // arguments.stages
         try:
             gansmith.train(arguments.data, arguments.recipe, overrides=overrides, images=images, out=folder, quiet=True)
-        except gansmith.GansmithError as error:
-            if error.exit_code != 5:  # diverged
-                raise
+        except DivergedError as error:
             raise optuna.TrialPruned(str(error)) from error
         (score,) = gansmith.evaluate(folder, scores=["fd"], num_samples=arguments.samples).report.scores
         if score.value is None:
@@ -53,11 +52,9 @@ def distance(trial: optuna.Trial) -> float:
 
 
 arguments.out.mkdir(parents=True, exist_ok=True)
-study = optuna.create_study(
-    study_name="gansmith", storage=f"sqlite:///{arguments.out / 'trials.db'}", load_if_exists=True,
-    pruner=optuna.pruners.MedianPruner(n_startup_trials=5),
-)  # fmt: skip
+storage = f"sqlite:///{arguments.out / 'trials.db'}"
+pruner = optuna.pruners.MedianPruner(n_startup_trials=5)
+study = optuna.create_study(study_name="gansmith", storage=storage, load_if_exists=True, pruner=pruner)
 study.sampler = optuna.samplers.TPESampler(seed=len(study.trials))  # its state is not stored: 0 would repeat the first
 study.optimize(distance, n_trials=arguments.trials)
-best = study.best_trial
-print(f"best of {len(study.trials)} trials, number {best.number}: fd {best.value:.1f} with {best.params}")
+print(f"best of {len(study.trials)}: {study.best_trial.number}, fd {study.best_value:.1f}, {study.best_params}")
